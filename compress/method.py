@@ -1,0 +1,96 @@
+"""Method: what compresses a network. A method holds the knobs; the model holds the state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from compress.symbols import Symbols, raw
+
+__all__ = ["Batches", "KnobError", "MainKnob", "Method", "all_tensors"]
+
+Batches = Callable[[], Iterator[Tensor]]
+
+
+class KnobError(ValueError):
+    """A knob with a value its method cannot take; the message names knob, value and rule."""
+
+
+@dataclass(frozen=True)
+class MainKnob:
+    """The knob a method is known by, three values of it, and the reported quantity they shrink in that order."""
+
+    name: str
+    values: tuple[Any, Any, Any]
+    moves: str = "size"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """Frozen knobs, and hooks on a model in the order of a trial's life. Only ``prepare`` and ``symbols`` are required.
+
+    ``progress`` is epochs done / epochs in all, in [0, 1]; ``batches()`` yields training inputs. State that a hook must
+    remember is a parameter, buffer, parametrization or inserted module of the model, so that ``model.state_dict()`` is
+    the whole of it.
+    """
+
+    main_knob: ClassVar[MainKnob | None] = None
+
+    @abstractmethod
+    def prepare(self, model: nn.Module, batches: Batches) -> None:
+        """Convert a dense model in place."""
+
+    def parameter_groups(self, model: nn.Module) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters by optimizer group: ``base`` and whatever else the method trains apart."""
+        return {"base": [p for p in model.parameters() if p.requires_grad]}
+
+    def loss(self, model: nn.Module, outputs: Tensor, target: Tensor, task_loss: Callable[..., Tensor]) -> Tensor:
+        """Loss on the outputs; the task's own by default."""
+        return task_loss(outputs, target)
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """Scalar added to the loss."""
+        return torch.zeros((), device=next(model.parameters()).device)
+
+    def on_epoch(self, model: nn.Module, progress: float, batches: Batches) -> None:
+        """Before an epoch."""
+
+    def on_step(self, model: nn.Module, progress: float) -> None:
+        """After an optimizer step."""
+
+    @abstractmethod
+    def symbols(self, model: nn.Module) -> list[Symbols]:
+        """The tensors this method codes, as the decoder will see them; the rest is stored as float32."""
+
+    def measures(self, model: nn.Module) -> dict[str, float]:
+        """Further metrics of this method."""
+        return {}
+
+    def bound(self) -> dict[str, float]:
+        """Least ``size`` (bytes) or ``gops`` these knobs can reach, where that is known before training."""
+        return {}
+
+    def phases(self, epochs: int) -> Mapping[str, int]:
+        """How the budget is divided; the values add up to ``epochs``."""
+        return {"train": epochs}
+
+    @classmethod
+    def knobs(cls) -> dict[str, Any]:
+        """Field names and their defaults."""
+        return {f.name: f.default for f in fields(cls)}
+
+
+def all_tensors(method: Method, model: nn.Module, names: Sequence[str]) -> list[Symbols]:
+    """One ``Symbols`` for each of ``names`` (the state of the dense network): the method's own, the rest as float32.
+
+    ``num_batches_tracked`` counters serve training alone and are left out; PyTorch restores them on loading.
+    """
+    coded = {s.name: s for s in method.symbols(model)}
+    state = model.state_dict()
+    kept = [n for n in names if not n.endswith("num_batches_tracked")]
+    return [coded[n] if n in coded else raw(n, state[n].detach().cpu().numpy()) for n in kept]

@@ -1,0 +1,90 @@
+"""Terms added to the loss, by name. A new one is one dataclass and one line of ``PENALTIES``.
+
+Group lasso on hard weights W: Σ_layers λ_kind Σ_groups sqrt(n_g) ||W_g||_2, n_g the group's size (Yuan & Lin 2006,
+J. R. Stat. Soc. B 68). A group is an input feature (linear) or an input channel with all its taps (convolution);
+``axis: out`` groups outputs instead. The gradient reaches the soft weights through the quantizer's own surrogate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from compress.method import KnobError
+
+__all__ = ["PENALTIES", "GroupLasso", "Penalty", "build_penalties", "penalty_knobs"]
+
+Penalty = Callable[[nn.Module], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupLasso:
+    """``lambda`` scales the whole term, ``lambda_linear`` and ``lambda_conv`` its two kinds of layer."""
+
+    lambda_: float = 1.0
+    lambda_linear: float = 1e-4
+    lambda_conv: float = 1e-4
+    axis: str = "in"
+
+    def __post_init__(self) -> None:
+        if self.axis not in ("in", "out"):
+            raise KnobError(f"group_lasso.axis = {self.axis!r}: must be in or out")
+        for name in ("lambda_", "lambda_linear", "lambda_conv"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise KnobError(
+                    f"group_lasso.{name.rstrip('_')} = {getattr(self, name)!r}: must be a finite number from 0"
+                )
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        """Scalar; every linear and convolution layer takes part."""
+        total = torch.zeros((), device=next(model.parameters()).device)
+        for module in model.modules():
+            if isinstance(module, (nn.Linear, _ConvNd)):
+                linear = isinstance(module, nn.Linear)
+                strength = self.lambda_ * (self.lambda_linear if linear else self.lambda_conv)
+                if strength:
+                    total = total + strength * _group_norms(module, self.axis)
+        return total
+
+
+def _group_norms(module: nn.Module, axis: str) -> Tensor:
+    """Σ_g sqrt(n_g) ||W_g||_2 of one layer; the groups of a grouped convolution have input channels of their own."""
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    if isinstance(module, _ConvNd) and module.transposed:
+        axis = "out" if axis == "in" else "in"  # a transposed kernel has its axes exchanged
+    groups = getattr(module, "groups", 1) if axis == "in" else 1
+    parts = weight.float().reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+    parts = parts.transpose(1, 2) if axis == "in" else parts
+    rows = parts.reshape(parts.shape[0] * parts.shape[1], -1)
+    size: float = rows.shape[1] ** 0.5
+    return size * torch.linalg.vector_norm(rows, dim=1).sum()
+
+
+PENALTIES: dict[str, type[Any]] = {
+    "group_lasso": GroupLasso,
+}
+
+
+def penalty_knobs(name: str) -> dict[str, Any]:
+    """Knobs of one penalty, as a user writes them (``lambda``, not ``lambda_``), with their defaults."""
+    return {f.name.rstrip("_"): f.default for f in fields(PENALTIES[name])}
+
+
+def build_penalties(specs: Iterable[Mapping[str, Any]]) -> list[Penalty]:
+    """``[{name: group_lasso, lambda: 1e-4}]`` to callables; KnobError for a knob that is not there or out of range."""
+    built: list[Penalty] = []
+    for spec in specs:
+        name, knobs = spec["name"], {k: v for k, v in spec.items() if k != "name"}
+        unknown = sorted(set(knobs) - set(penalty_knobs(name)))
+        if unknown:
+            raise KnobError(
+                f"{name}.{unknown[0]} = {knobs[unknown[0]]!r}: not a knob, one of {', '.join(penalty_knobs(name))}"
+            )
+        built.append(PENALTIES[name](**{"lambda_" if k == "lambda" else k: v for k, v in knobs.items()}))
+    return built

@@ -1,0 +1,71 @@
+"""What a decoder receives for one tensor: an index map (integers) and the few floats that turn it into weights.
+
+A decoder is one float32 expression over numpy arrays; it is the only source of the weights that are evaluated and
+shipped. A new decoder is one function and one line of ``DECODERS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DECODERS", "Symbols", "raw", "weight_bits"]
+
+Floats = NDArray[np.float32]
+
+
+def _per_channel(values: Floats, like: NDArray[np.generic]) -> Floats:
+    """Shape (1,) or (C,) -> broadcastable over a tensor whose first axis is the output channel."""
+    return values.reshape((-1,) + (1,) * (like.ndim - 1)) if like.ndim and values.size > 1 else values.reshape(())
+
+
+def _raw(index: NDArray[np.generic]) -> Floats:
+    return index.astype(np.float32)
+
+
+def _uniform(index: NDArray[np.generic], step: Floats) -> Floats:
+    return index.astype(np.float32) * _per_channel(step, index)
+
+
+def _deadzone(index: NDArray[np.generic], step: Floats, shift: Floats) -> Floats:
+    q: Floats = index.astype(np.float32)
+    return (q * _per_channel(step, q) + np.sign(q) * _per_channel(shift, q)).astype(np.float32, copy=False)
+
+
+DECODERS: dict[str, Callable[..., Floats]] = {
+    "raw": _raw,  # the index map is the float32 tensor itself
+    "uniform": _uniform,  # w = step * q
+    "deadzone": _deadzone,  # w = step * q + shift * sign(q)
+}
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """One tensor as its decoder sees it.
+
+    ``index`` has the tensor's shape: integers, or float32 for the decoder ``raw``. ``floats`` are the decoder's
+    arguments by name, float32 of shape (1,) or (output channels,). ``bits`` is the width counted in BOPs.
+    """
+
+    name: str
+    index: NDArray[np.generic]
+    decoder: str = "raw"
+    floats: Mapping[str, Floats] = field(default_factory=dict)
+    bits: float = 32.0
+
+    def weights(self) -> Floats:
+        """Hard weights, float32, from the decoder's own expression."""
+        return np.ascontiguousarray(DECODERS[self.decoder](self.index, **self.floats), dtype=np.float32)
+
+
+def raw(name: str, values: NDArray[np.generic]) -> Symbols:
+    """A tensor that no method touches, stored as float32."""
+    return Symbols(name, np.ascontiguousarray(values, dtype=np.float32))
+
+
+def weight_bits(index: NDArray[np.generic]) -> float:
+    """ceil(log2(2 max|q| + 1)): bits that hold every index of the map, 0 for a map of zeros alone."""
+    return float(np.ceil(np.log2(2 * int(np.abs(index).max(initial=0)) + 1)))

@@ -1,0 +1,120 @@
+"""The sections of a space, typed. Extra keys are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from compress.metrics import Metrics
+from search_spaces.domains import Domain, Strict
+from search_spaces.values import parse_duration
+
+__all__ = ["DIRECTIONS", "Budget", "Resources", "SpaceFile", "TaskSection"]
+
+DIRECTIONS: dict[str, Literal["max", "min"]] = {
+    "accuracy": "max",
+    "rate": "min",
+    "size": "min",
+    "ratio": "max",
+    "sparsity": "max",
+    "mean_bits": "min",
+    "gops": "min",
+    "bops": "min",
+    "rel_bops": "min",
+    "rel_bops_dense": "min",
+}
+assert set(DIRECTIONS) <= {f.name for f in dataclasses.fields(Metrics)}
+
+
+class TaskSection(Strict):
+    """``network``: a name, ``package.module:factory``, or a mapping of ``name`` and the factory's arguments.
+
+    ``start``: auto (published weights, else trained once), published, train, scratch, or a file.
+    """
+
+    network: str | dict[str, Any]
+    data: str
+    start: str = "auto"
+    start_epochs: int = Field(default=20, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    eval_batch_size: int = Field(default=100, ge=1)
+    image_size: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=0, ge=0)
+
+    @field_validator("network")
+    @classmethod
+    def _named(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if isinstance(value, dict) and not isinstance(value.get("name"), str):
+            raise ValueError("a mapping must have the key name, a text")
+        return value
+
+    @property
+    def network_name(self) -> str:
+        """The network's name or address."""
+        return self.network if isinstance(self.network, str) else str(self.network["name"])
+
+    @property
+    def network_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of its factory."""
+        return {} if isinstance(self.network, str) else {k: v for k, v in self.network.items() if k != "name"}
+
+
+def _seconds(value: Any) -> Any:
+    return None if value is None else parse_duration(value)
+
+
+class Budget(Strict):
+    """``epochs`` is everything a trial may spend; ``images`` an epoch, all where absent; ``rungs`` is reserved."""
+
+    trials: int = Field(default=16, ge=1)
+    epochs: int = Field(ge=1)
+    images: int | None = Field(default=None, ge=1)
+    rungs: None = None
+    wall_time: Annotated[float | None, BeforeValidator(_seconds)] = None
+
+
+class Resources(Strict):
+    """Of one trial; fractions of a CPU or GPU share it. ``gpu`` None: one where there are GPUs and the device wants it."""
+
+    cpu: float = Field(default=1.0, gt=0)
+    gpu: float | None = Field(default=None, ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["float32", "bf16"] = "float32"
+    compile: bool = False
+    concurrent: int | None = Field(default=None, ge=1)
+
+
+class SpaceFile(Strict):
+    """A whole file. ``constraints`` is reserved. No ``search``: one trial."""
+
+    method: str
+    task: TaskSection
+    objectives: dict[str, Literal["max", "min"]] = Field(default={"accuracy": "max", "rate": "min"})
+    constraints: None = None
+    budget: Budget
+    resources: Resources = Field(default_factory=Resources)
+    search: dict[str, Domain] = Field(default_factory=dict)
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    penalties: list[dict[str, Any]] = Field(default_factory=list)
+    optimizer: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0)
+    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    embedded: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("objectives")
+    @classmethod
+    def _known(cls, value: dict[str, str]) -> dict[str, str]:
+        if not 2 <= len(value) <= 3:
+            raise ValueError(f"2 or 3 objectives, not {len(value)}")
+        for name, direction in value.items():
+            if name not in DIRECTIONS:
+                from search_spaces.values import nearest
+
+                raise ValueError(f"{name!r} is not a reported metric{nearest(name, DIRECTIONS)}")
+            if direction != DIRECTIONS[name]:
+                raise ValueError(
+                    f"{name} is better when {'larger' if DIRECTIONS[name] == 'max' else 'smaller'}: {DIRECTIONS[name]}"
+                )
+        return value

@@ -1,0 +1,87 @@
+"""Networks by name: one line a member. A factory takes ``input_shape`` (C, H, W), ``classes`` and keywords of its own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from tasks.errors import TaskError
+from tasks.factories import call_factory, import_factory, nearest
+from tasks.resnet import CifarResNet
+
+__all__ = ["NETWORKS", "Shape", "build_network", "check_network"]
+
+Shape = tuple[int, ...]
+
+
+def _resnet(blocks: int) -> Callable[..., nn.Module]:
+    def build(input_shape: Shape, classes: int, maps: int = 16) -> nn.Module:
+        return CifarResNet(blocks, channels=input_shape[0], classes=classes, maps=maps)
+
+    return build
+
+
+def _mlp(input_shape: Shape, classes: int, hidden: tuple[int, ...] = (120, 84)) -> nn.Module:
+    """Fully connected, 3072-120-84-10 for CIFAR-10 (379,774 weights and biases)."""
+    inputs = 1
+    for n in input_shape:
+        inputs *= n
+    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    for number, outputs in enumerate(hidden, 1):
+        layers[f"fc{number}"], layers[f"relu{number}"] = nn.Linear(inputs, outputs), nn.ReLU()
+        inputs = outputs
+    layers[f"fc{len(hidden) + 1}"] = nn.Linear(inputs, classes)
+    return nn.Sequential(layers)
+
+
+def _vit_tiny(input_shape: Shape, classes: int, patch_size: int = 16) -> nn.Module:
+    """ViT-Tiny (Touvron et al. 2021, arXiv 2012.12877) through timm, randomly initialised."""
+    try:
+        from tasks.torchvision_import import import_timm
+    except ImportError as error:
+        raise TaskError(f"network = 'vit_tiny': needs timm; pip install 'ratefront[vit]' ({error})") from error
+    channels, height, width = input_shape
+    if height % patch_size or width % patch_size:
+        raise TaskError(
+            f"network = 'vit_tiny': pictures of {height}x{width} do not divide into patches of {patch_size}"
+        )
+    network: nn.Module = import_timm().create_model(
+        "vit_tiny_patch16_224",
+        pretrained=False,
+        num_classes=classes,
+        in_chans=channels,
+        img_size=(height, width),
+        patch_size=patch_size,
+    )
+    return network
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "resnet20": _resnet(3),
+    "resnet32": _resnet(5),
+    "resnet44": _resnet(7),
+    "resnet56": _resnet(9),
+    "mlp": _mlp,
+    "vit_tiny": _vit_tiny,
+}
+
+
+def check_network(name: str) -> Callable[..., nn.Module]:
+    """The factory of a registered name or a ``package.module:factory``; TaskError for anything else."""
+    if ":" in name:
+        return import_factory("network", name)
+    if name not in NETWORKS:
+        raise TaskError(f"network = {name!r}: unknown{nearest(name, NETWORKS)}; or package.module:factory")
+    return NETWORKS[name]
+
+
+def build_network(name: str, input_shape: Shape, classes: int, arguments: dict[str, Any]) -> nn.Module:
+    """A fresh network; every ``build`` of one seed is the same."""
+    offered = {"input_shape": tuple(input_shape), "classes": classes}
+    network = call_factory(f"network {name!r}", check_network(name), offered, arguments)
+    if not isinstance(network, nn.Module):
+        raise TaskError(f"network = {name!r}: the factory returned a {type(network).__name__}, expected an nn.Module")
+    return network

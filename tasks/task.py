@@ -1,0 +1,104 @@
+"""A task: network, data and loss. The seam where tests, and users, put their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compress.artifact import load as load_artifact
+from tasks.data import Data, resize, split_source
+from tasks.datasets import read_source
+from tasks.errors import TaskError
+from tasks.factories import nearest
+from tasks.networks import NETWORKS, build_network
+from tasks.starts import Start, find_start
+
+__all__ = ["Task", "TaskSpec", "load", "open_task"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """A task by name: plain data that any process can turn into a ``Task``."""
+
+    network: str
+    data: str
+    network_arguments: Mapping[str, Any] = field(default_factory=dict)
+    start: str = "auto"
+    start_epochs: int = 20
+    batch_size: int = 128
+    eval_batch_size: int = 100
+    image_size: int | None = None
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """``spec`` with its data read and divided."""
+
+    spec: TaskSpec
+    data: Data
+
+    def build(self) -> nn.Module:
+        """A fresh dense network, drawn from PyTorch's global generator."""
+        return build_network(
+            self.spec.network, self.data.input_shape, len(self.data.classes), dict(self.spec.network_arguments)
+        )
+
+    @staticmethod
+    def loss(outputs: Tensor, target: Tensor) -> Tensor:
+        """Mean cross entropy in nats."""
+        return F.cross_entropy(outputs.float(), target)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing."""
+        return 1 / len(self.data.classes)
+
+    def card(self) -> dict[str, Any]:
+        """What an artifact says of the network and the data it is for."""
+        data = self.data
+        return {
+            "network": {"name": self.spec.network, "kwargs": dict(self.spec.network_arguments)},
+            "input_shape": list(data.input_shape),
+            "classes": list(data.classes),
+            "normalisation": {"mean": list(data.mean), "std": list(data.std)},
+            "data": data.name,
+            "split": data.split,
+        }
+
+
+def open_task(spec: TaskSpec, root: Path) -> tuple[Task, Start]:
+    """Read the data, find the start, and divide the data as the start demands. TaskError or DataMissing."""
+    source = read_source(spec.data, root, spec.image_size, spec.workers)
+    start = find_start(spec.start, spec.network, not spec.network_arguments, source.name, root)
+    divided = split_source(source, start.split).normalised(start.mean, start.std)
+    return Task(spec, _scaled(divided, spec.image_size)), start
+
+
+def _scaled(data: Data, size: int | None) -> Data:
+    if size is None or data.train.images.dtype != "uint8":
+        return data
+    train, validation, test = (resize(part, size) for part in (data.train, data.validation, data.test))
+    return replace(data, train=train, validation=validation, test=test)
+
+
+def load(path: str) -> nn.Module:
+    """The network in an artifact, in evaluation mode, rebuilt by a factory of ours; nothing a file names is imported."""
+
+    def build(card: Mapping[str, Any]) -> nn.Module:
+        network = card.get("network", {})
+        name = str(network.get("name"))
+        if name not in NETWORKS:
+            raise TaskError(
+                f"{path}: network {name!r} is not one of ours{nearest(name, NETWORKS)}; use compress.load(path, build)"
+            )
+        return build_network(name, tuple(card["input_shape"]), len(card["classes"]), dict(network.get("kwargs", {})))
+
+    with torch.random.fork_rng(devices=[]):
+        return load_artifact(path, build)

@@ -1,0 +1,113 @@
+"""The only class that Ray ever sees: one ``step`` is an epoch.
+
+A subclass fixes the method; the base itself reads ``config["method"]``, for a study over several methods. The config is
+plain data: the fields of a ``Recipe``, and ``point`` (the knobs as they were searched). Data, start and device come once
+an actor and outlive its trials (``reset_config``).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ray import tune
+
+from compress.artifact import save
+from tasks import Task
+from trainables.devices import choose_device, use_threads
+from trainables.trainer import Diverged, Recipe, Trainer
+
+__all__ = ["CompressionTrainable", "Ground", "recipe_of"]
+
+CHECKPOINT = "trial.pt"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all trials of a study share: the task with its data, the dense start, where files go, and what a trial gets.
+
+    ``start`` holds numpy arrays, which processes of one node share through Ray's object store; None: random weights.
+    """
+
+    task: Task
+    start: Mapping[str, np.ndarray[Any, Any]] | None
+    artifacts: str
+    device: str = "auto"
+    cpus: float = 1.0
+
+
+def recipe_of(config: Mapping[str, Any]) -> Recipe:
+    """The recipe in a config, whatever else the config holds."""
+    return Recipe(**{f.name: config[f.name] for f in fields(Recipe) if f.name in config})
+
+
+class CompressionTrainable(tune.Trainable):
+    """Trains, ships and measures one epoch a step, and leaves every epoch's file in the study's ``artifacts`` folder."""
+
+    method: ClassVar[str | None] = None
+
+    def setup(self, config: dict[str, Any], ground: Ground | None = None) -> None:
+        """Once an actor; ``ground`` comes through ``tune.with_parameters``."""
+        if ground is None:
+            raise ValueError(
+                "a CompressionTrainable needs its ground: tune.with_parameters(Trainable, ground=Ground(...))"
+            )
+        use_threads(ground.cpus)
+        self.ground, self.device = ground, choose_device(ground.device)
+        start = ground.start
+        self._start = None if start is None else {n: torch.from_numpy(np.array(v)) for n, v in start.items()}
+        self._begin(config)
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        fixed = {"method": self.method} if self.method else {}
+        self.trainer = Trainer(self.ground.task, recipe_of({**config, **fixed}), self._start, self.device)
+
+    def step(self) -> dict[str, Any]:
+        """One epoch's Metrics as plain numbers, with ``artifact`` the name of its file and ``done`` on the last.
+
+        The first report carries the converted, untrained network too, under ``epoch_0``. A diverged trial reports
+        ``failed`` with its ``reason`` and is done; nothing is gained by trying it again.
+        """
+        trainer = self.trainer
+        try:
+            first = {"epoch_0": self._report(trainer.measure().plain())} if trainer.epochs_done == 0 else {}
+            report = self._report({**trainer.epoch().plain(), **trainer.method.measures(trainer.model)})
+        except Diverged as error:
+            return {"epoch": trainer.epochs_done, "failed": True, "reason": str(error), "done": True}
+        return {**report, **first, "failed": False, "done": trainer.epochs_done >= trainer.recipe.epochs}
+
+    def _report(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        name = f"{self.trial_id}-e{metrics['epoch']:03d}.rf"
+        save(Path(self.ground.artifacts) / name, self.trainer.shipped.data)
+        return {**metrics, "artifact": name}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Everything a trial needs to go on, loadable without unpickling objects."""
+        torch.save(self.trainer.state(), Path(checkpoint_dir) / CHECKPOINT)
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Go on from a folder that :meth:`save_checkpoint` filled."""
+        state = torch.load(Path(checkpoint) / CHECKPOINT, map_location=self.device, weights_only=True)
+        self.trainer.restore(state)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in this actor: a fresh network from the cached start, the same data and device."""
+        self._release()
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Free what the trial held."""
+        self._release()
+
+    def _release(self) -> None:
+        self.__dict__.pop("trainer", None)
+        gc.collect()
+        if self.__dict__.get("device", torch.device("cpu")).type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()

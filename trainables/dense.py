@@ -1,0 +1,162 @@
+"""The dense network that a study starts from and is measured against: given, or trained once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks import Part, Task, TaskError, evaluate
+from tasks.starts import Start
+from trainables.devices import choose_device, use_threads
+from trainables.trainer import Recipe, Trainer
+
+__all__ = ["Dense", "Price", "make_dense", "price_of"]
+
+Say = Callable[[str], None]
+_OPTIMIZER = {"name": "adamw", "base": {"lr": 3e-3, "weight_decay": 1e-2}, "schedule": "cosine"}
+
+
+@dataclass(frozen=True)
+class Dense:
+    """``accuracy`` on validation data, ``weights`` trainable parameters, ``size`` their bytes as float32."""
+
+    state: Mapping[str, np.ndarray[Any, Any]]
+    origin: str
+    accuracy: float
+    weights: int
+    gops: float
+    eval_seconds: float
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights as float32: the size that every ratio is against."""
+        return 4 * self.weights
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a trial costs on the machine that was measured."""
+
+    step_seconds: float
+    epoch_seconds: float
+    trial_seconds: float
+
+
+def make_dense(task: Task, start: Start, seed: int, device: str, say: Say = print) -> Dense:
+    """Load the start, or train it once with all threads and keep it by fingerprint; then measure it."""
+    threads = torch.get_num_threads()
+    use_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    try:
+        place = choose_device(device)
+        state, origin = (start.state, start.origin) if start.state is not None else _trained(task, seed, place, say)
+        trainer = Trainer(task, _recipe(task, seed), None, place)
+        _fill(trainer, state, origin)
+        started = time.perf_counter()
+        accuracy = evaluate(trainer.model, trainer.validation, task.spec.eval_batch_size)
+        seconds = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(threads)
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in trainer.model.state_dict().items()}
+    return Dense(arrays, origin, accuracy, trainer.weights, 2 * trainer.dense_macs.total / 1e9, seconds)
+
+
+def test_accuracy(task: Task, dense: Dense, device: str) -> float:
+    """Accuracy of the dense network on test data, for the report at the end of a study."""
+    trainer = Trainer(
+        task, _recipe(task, 0), {n: torch.from_numpy(v) for n, v in dense.state.items()}, choose_device(device)
+    )
+    return evaluate(trainer.model, Part.of(task.data.test, task.data, trainer.device), task.spec.eval_batch_size)
+
+
+def price_of(task: Task, recipe: Recipe, device: str, cpus: float) -> Price:
+    """Measure one training step and one evaluation, with the threads a trial gets."""
+    threads = torch.get_num_threads()
+    use_threads(cpus)
+    try:
+        trainer = Trainer(task, recipe, None, choose_device(device))
+        step = trainer.step_seconds()
+        started = time.perf_counter()
+        trainer.task.build().to(trainer.device)
+        sample = Part(
+            trainer.validation.images[:500],
+            trainer.validation.labels[:500],
+            trainer.validation.mean,
+            trainer.validation.std,
+        )
+        evaluate(trainer.model, sample, task.spec.eval_batch_size)
+        evaluation = (time.perf_counter() - started) * len(trainer.validation) / len(sample)
+    finally:
+        torch.set_num_threads(threads)
+    epoch = step * trainer.images / task.spec.batch_size + evaluation
+    return Price(step, epoch, epoch * recipe.epochs + evaluation)
+
+
+def _recipe(task: Task, seed: int) -> Recipe:
+    return Recipe(method="baseline", optimizer=_OPTIMIZER, epochs=max(1, task.spec.start_epochs), seed=seed)
+
+
+def _fill(trainer: Trainer, state: Mapping[str, Tensor], origin: str) -> None:
+    try:
+        trainer.model.load_state_dict(dict(state))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise TaskError(f"start = {origin!r}: does not fit network {trainer.task.spec.network!r} ({reason})") from error
+
+
+def _trained(task: Task, seed: int, device: torch.device, say: Say) -> tuple[Mapping[str, Tensor], str]:
+    path = _cache() / f"{_fingerprint(task, seed)}.pt"
+    try:
+        if path.exists():
+            state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+            return state, "trained here before"
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        say(f"{path} is damaged; training the dense network again")
+    trainer = Trainer(task, _recipe(task, seed), None, device)
+    epochs, started = trainer.recipe.epochs, time.perf_counter()
+    say(
+        f"no trained {task.spec.network} for {task.data.name}: training it once, {epochs} epochs of {trainer.images:,} images"
+    )
+    for number in range(epochs):
+        loss = trainer.train_epoch()
+        spent = time.perf_counter() - started
+        if number == 0 or number + 1 == epochs:
+            left = spent / (number + 1) * (epochs - number - 1)
+            say(f"  epoch {number + 1}/{epochs}: loss {loss:.3f}, about {left:.0f} s left")
+    state = {name: tensor.detach().cpu() for name, tensor in trainer.model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}.tmp")
+    torch.save(state, fresh)
+    os.replace(fresh, path)
+    return state, "trained here"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("RATEFRONT_CACHE", "~/.cache/ratefront")).expanduser() / "starts"
+
+
+def _fingerprint(task: Task, seed: int) -> str:
+    """Changes with the network, the images, the split, the recipe, and the source of a network of the user's."""
+    spec = task.spec
+    parts: list[Any] = [
+        spec.network,
+        sorted(spec.network_arguments.items()),
+        task.data.fingerprint(),
+        list(task.data.mean),
+    ]
+    parts += [task.data.input_shape, spec.start_epochs, spec.batch_size, seed, sorted(_OPTIMIZER.items(), key=str)]
+    if ":" in spec.network:
+        found = importlib.util.find_spec(spec.network.partition(":")[0])
+        parts.append(Path(found.origin).read_text() if found and found.origin else "")
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    return f"{spec.network.replace(':', '.')}-{task.data.name}-{digest}"
