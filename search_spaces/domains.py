@@ -86,6 +86,10 @@ class Template(Strict):
             raise ValueError(
                 f"template names the holes {sorted(names)}, holes gives {sorted(self.holes)}; they must be the same"
             )
+        try:
+            self.probes()
+        except (LookupError, ValueError) as error:
+            raise ValueError(f"template does not fit its holes ({error})") from error
         return self
 
     def fill(self, values: Mapping[str, Any]) -> str:

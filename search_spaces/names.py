@@ -7,15 +7,17 @@
 from __future__ import annotations
 
 import copy
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from compress import methods
 from compress.method import Method
 from compress.optimizers import GROUPS, Group
-from compress.penalties import PENALTIES, penalty_knobs
+from compress.penalties import penalty_knobs
 
-__all__ = ["Settings", "place", "valid_names"]
+__all__ = ["Settings", "method_words", "place", "valid_names"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,28 @@ class Settings:
             _set(root, path, name, value)
         return fresh
 
+    def value(self, name: str, default: Any) -> Any:
+        """What ``name`` leads to, ``default`` where nothing is set."""
+        try:
+            root, path = _root(copy.deepcopy(self), name)
+            for step in path:
+                root = _child(root, step, name)
+        except LookupError:
+            return default
+        return root
 
-def valid_names(method: type[Method], penalties: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every plain name that resolves (paths into lists come on top)."""
-    names = list(method.knobs())
+
+def valid_names(method: type[Method], penalties: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every plain name that resolves, with its default (paths into lists come on top)."""
+    names = method.knobs()
     for spec in penalties:
-        if spec.get("name") in PENALTIES:
-            names += [f"{spec['name']}.{knob}" for knob in penalty_knobs(str(spec["name"]))]
-    return names + [f"{group}.{f.name}" for group in GROUPS for f in fields(Group)]
+        names |= {f"{spec['name']}.{knob}": value for knob, value in penalty_knobs(spec["name"]).items()}
+    return names | {f"{group}.{f.name}": f.default for group in GROUPS for f in fields(Group)}
+
+
+def method_words() -> list[str]:
+    """Words of the methods that are there."""
+    return sorted(module.name for module in pkgutil.iter_modules(methods.__path__))
 
 
 def place(name: str, method: type[Method], penalties: Sequence[Mapping[str, Any]]) -> bool:
@@ -64,7 +80,7 @@ def _set(root: Any, path: list[str], name: str, value: Any) -> None:
         root = _child(root, step, name)
     last = path[-1]
     if isinstance(root, list):
-        if not last.isdigit() or int(last) >= len(root):
+        if not last.isdecimal() or int(last) >= len(root):
             raise LookupError(f"{name}: {last!r} is no entry of a list of {len(root)}")
         root[int(last)] = value
     elif isinstance(root, dict):

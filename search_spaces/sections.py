@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, field_validator
 
 from compress.metrics import Metrics
 from search_spaces.domains import Domain, Strict
-from search_spaces.values import parse_duration
+from search_spaces.values import nearest, parse_duration
 
-__all__ = ["DIRECTIONS", "Budget", "Resources", "SpaceFile", "TaskSection"]
+__all__ = ["DIRECTIONS", "Budget", "Resources", "SpaceFile", "TaskSection", "filled"]
 
 DIRECTIONS: dict[str, Literal["max", "min"]] = {
     "accuracy": "max",
@@ -25,6 +28,7 @@ DIRECTIONS: dict[str, Literal["max", "min"]] = {
     "rel_bops": "min",
     "rel_bops_dense": "min",
 }
+_Kind = TypeVar("_Kind")
 assert set(DIRECTIONS) <= {f.name for f in dataclasses.fields(Metrics)}
 
 
@@ -99,9 +103,16 @@ class SpaceFile(Strict):
     fixed: dict[str, Any] = Field(default_factory=dict)
     penalties: list[dict[str, Any]] = Field(default_factory=list)
     optimizer: dict[str, Any] = Field(default_factory=dict)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     sampler: Literal["tpe", "nsga2", "random"] = "tpe"
     embedded: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("embedded")
+    @classmethod
+    def _flat(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if "embedded" in value:
+            raise ValueError("the embedded form has none of its own")
+        return value
 
     @field_validator("objectives")
     @classmethod
@@ -110,11 +121,22 @@ class SpaceFile(Strict):
             raise ValueError(f"2 or 3 objectives, not {len(value)}")
         for name, direction in value.items():
             if name not in DIRECTIONS:
-                from search_spaces.values import nearest
-
                 raise ValueError(f"{name!r} is not a reported metric{nearest(name, DIRECTIONS)}")
             if direction != DIRECTIONS[name]:
                 raise ValueError(
                     f"{name} is better when {'larger' if DIRECTIONS[name] == 'max' else 'smaller'}: {DIRECTIONS[name]}"
                 )
         return value
+
+
+def filled(kind: type[_Kind], plain: Mapping[str, Any]) -> _Kind:
+    """A dataclass of ours from plain data, as strict as the sections are; pydantic's ValidationError otherwise."""
+    word: Any = kind
+    result: _Kind = _adapter(word).validate_json(json.dumps(plain))
+    return result
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    optional: Any = kind | None  # a bare dataclass would not take the config
+    return TypeAdapter(optional, config=Strict.model_config)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from compress.method import KnobError, Method
 from compress.methods import method_class
 from compress.optimizers import OptimizerKnobs
-from compress.penalties import PENALTIES, build_penalties
+from compress.penalties import PENALTIES, build_penalties, penalty_knobs
 from search_spaces.domains import Draw, Template
-from search_spaces.names import Settings, place, valid_names
-from search_spaces.sections import SpaceFile
+from search_spaces.names import Settings, method_words, place, valid_names
+from search_spaces.sections import SpaceFile, filled
 from search_spaces.values import SpaceError, merge, nearest, parse_yaml, spaces_folder
 from search_spaces.wording import first_error
 from tasks.datasets import check_data
@@ -52,6 +53,7 @@ class Space:
         if not isinstance(raw, Mapping):
             raise SpaceError(f"{origin}: a {type(raw).__name__}, expected a mapping with method, task and budget")
         changes = dict(changes or {})
+        check_plain(origin, [raw, changes])
         space = cls(name, origin, _validated(origin, _changed(origin, raw, changes)), raw, changes)
         space._check()
         if space.file.embedded:
@@ -60,9 +62,13 @@ class Space:
 
     def embedded(self) -> Space:
         """This space on its embedded data: the ``embedded`` section laid over the rest, the flags over both."""
-        below = {k: v for k, v in self.raw.items() if k != "embedded"}
-        raw = merge(below, self.raw.get("embedded", {}))
-        changes = {k: v for k, v in self.changes.items() if k != "task.data"}
+        own = {k: v for k, v in self.changes.items() if k.partition(".")[0] == "embedded"}
+        below = _changed(self.origin, self.raw, own)
+        above = below.pop("embedded", {})
+        if "optimizer" in below:
+            below["optimizer"] = in_progress(below["optimizer"], self._yaml_epochs())
+        raw = merge(below, above)
+        changes = {k: v for k, v in self.changes.items() if k != "task.data" and k not in own}
         return Space.from_raw(self.name, f"{self.origin} (embedded)", raw, changes)
 
     @property
@@ -98,7 +104,7 @@ class Space:
     def config(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """A trial's config, plain data: the fields of a recipe, and the point itself."""
         settings = self._settings().with_point(point)
-        optimizer = asdict(_optimizer(self.origin, settings.optimizer, self._yaml_epochs()))
+        optimizer = asdict(optimizer_knobs(self.origin, settings.optimizer, self._yaml_epochs()))
         budget, resources = self.file.budget, self.file.resources
         return {
             "method": self.file.method,
@@ -119,11 +125,14 @@ class Space:
 
     def _settings(self) -> Settings:
         file = self.file
-        return Settings({}, [dict(p) for p in file.penalties], dict(file.optimizer)).with_point(file.fixed)
+        optimizer = merge({"base": {"lr": OptimizerKnobs().base.lr}}, file.optimizer)
+        return Settings({}, [dict(p) for p in file.penalties], optimizer).with_point(file.fixed)
 
     def _yaml_epochs(self) -> int:
         """The epochs of the file itself, which its whole-number milestones count in."""
-        return int(self.raw["budget"]["epochs"])
+        budget = self.raw.get("budget")
+        epochs = budget.get("epochs") if isinstance(budget, Mapping) else None
+        return epochs if isinstance(epochs, int) and epochs > 0 else self.file.budget.epochs
 
     def _order(self) -> list[str]:
         """Names with every knob after those its ``when`` names."""
@@ -140,17 +149,19 @@ class Space:
         return ordered
 
     def _active(self, name: str, point: Mapping[str, Any]) -> bool:
-        known = {**self.method.knobs(), **self.file.fixed, **point}
+        defaults = valid_names(self.method, self.file.penalties)
+        settings = self._settings().with_point(point)
         for other, wanted in (self.file.search[name].when or {}).items():
             absent = other in self.file.search and other not in point
-            if absent or known.get(other) not in (wanted if isinstance(wanted, list) else [wanted]):
+            value = settings.value(other, defaults.get(other))
+            if absent or value not in (wanted if isinstance(wanted, list) else [wanted]):
                 return False
         return True
 
     def _check(self) -> None:
         """Every name resolves, and every end of every domain makes a method that can be built."""
+        check_names(self.origin, self.file)
         file, method = self.file, self.method
-        _check_task(self.origin, file)
         for section, names in (("search", file.search), ("fixed", file.fixed)):
             for name in names:
                 if not place(name, method, file.penalties):
@@ -163,9 +174,8 @@ class Space:
                 raise SpaceError(f"{self.origin}: search.{name}: stands under fixed too; it is one or the other")
             for other in domain.when or {}:
                 if other not in file.search and not place(other, method, file.penalties):
-                    raise SpaceError(
-                        f"{self.origin}: search.{name}.when.{other}: no such knob{nearest(other, file.search)}"
-                    )
+                    known = {*file.search, *valid_names(method, file.penalties)}
+                    raise SpaceError(f"{self.origin}: search.{name}.when.{other}: no such knob{nearest(other, known)}")
         self._order()
         self._try({}, "fixed")
         for name, domain in file.search.items():
@@ -179,13 +189,12 @@ class Space:
             raise SpaceError(f"{self.origin}: {section}.{error.args[0]}") from error
         prefix = f"{self.origin}: "
         try:
-            TypeAdapter(self.method).validate_python(settings.knobs)
-            build_penalties(settings.penalties)
+            filled(self.method, settings.knobs)
         except ValidationError as error:
             raise SpaceError(first_error(prefix + f"{section}.", error, {(): list(self.method.knobs())})) from error
-        except KnobError as error:
-            raise SpaceError(f"{prefix}penalties: {error}") from error
-        _optimizer(self.origin, settings.optimizer, self._yaml_epochs())
+        for number, spec in enumerate(settings.penalties):
+            check_penalty(f"{prefix}penalties.{number}.", spec)
+        optimizer_knobs(self.origin, settings.optimizer, self._yaml_epochs())
 
 
 def available() -> list[str]:
@@ -203,19 +212,22 @@ def find_space(space: str) -> Path:
 
 def _changed(origin: str, raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """``raw`` with dotted keys set; a key that is no section names a knob, which is fixed and no longer searched."""
-    result = merge({}, raw)
+    result = dict(raw)
     for key, value in changes.items():
         head, *rest = key.split(".")
+        for section in ("search", "fixed"):
+            if not isinstance(result.get(section, {}), Mapping):
+                raise SpaceError(f"{origin}: {section} = {result[section]!r}: must be a mapping")
         if head not in SpaceFile.model_fields:
-            result["search"] = {k: v for k, v in (result.get("search") or {}).items() if k != key}
-            result["fixed"] = {**(result.get("fixed") or {}), key: value}
+            result["search"] = {k: v for k, v in result.get("search", {}).items() if k != key}
+            result["fixed"] = {**result.get("fixed", {}), key: value}
         elif head in ("fixed", "search") and rest:
-            result[head] = {**(result.get(head) or {}), ".".join(rest): value}
+            result[head] = {**result.get(head, {}), ".".join(rest): value}
         else:
             for step in reversed(rest):
                 value = {step: value}
-            result = merge(result, {head: value})
-    return dict(result)
+            result[head] = merge(result.get(head), value)
+    return result
 
 
 def _validated(origin: str, raw: Mapping[str, Any]) -> SpaceFile:
@@ -223,26 +235,3 @@ def _validated(origin: str, raw: Mapping[str, Any]) -> SpaceFile:
         return SpaceFile.model_validate(raw)
     except ValidationError as error:
         raise SpaceError(first_error(f"{origin}: ", error)) from error
-
-
-def _check_task(origin: str, file: SpaceFile) -> None:
-    try:
-        check_network(file.task.network_name)
-        check_data(file.task.data)
-    except TaskError as error:
-        raise SpaceError(f"{origin}: task.{error}") from error
-    for number, spec in enumerate(file.penalties):
-        if spec.get("name") not in PENALTIES:
-            name = str(spec.get("name"))
-            raise SpaceError(f"{origin}: penalties.{number}.name = {name!r}: no such penalty{nearest(name, PENALTIES)}")
-
-
-def _optimizer(origin: str, plain: Mapping[str, Any], epochs: int) -> OptimizerKnobs:
-    """The optimizer's knobs; whole-number milestones are epochs of the file's own budget."""
-    scaled = dict(plain)
-    if isinstance(plain.get("milestones"), (list, tuple)):
-        scaled["milestones"] = [m / epochs if isinstance(m, int) and m >= 1 else m for m in plain["milestones"]]
-    try:
-        return TypeAdapter(OptimizerKnobs).validate_python(scaled)
-    except ValidationError as error:
-        raise SpaceError(first_error(f"{origin}: optimizer.", error)) from error

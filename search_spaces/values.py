@@ -16,6 +16,9 @@ __all__ = ["SpaceError", "merge", "nearest", "parse_duration", "parse_value", "p
 class SpaceError(ValueError):
     """A space that cannot be searched: one line with file, key, value, rule and the nearest valid name."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader with YAML 1.2's floats, and without silent duplicates."""
@@ -37,6 +40,9 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+_TIME = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?|{_NUMBER}")
+_FOREVER = 1e300  # seconds; and any float() can hold it
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:float"]
@@ -53,8 +59,8 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise SpaceError(f"{where}{line}: not YAML ({getattr(error, 'problem', None) or error})") from error
-    except (RecursionError, ValueError, TypeError) as error:
-        raise SpaceError(f"{where}: not YAML ({str(error).splitlines()[0]})") from error
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:  # of a tag such as !!int
+        raise SpaceError(f"{where}: not YAML ({error})") from error
 
 
 def parse_value(text: str) -> Any:
@@ -65,14 +71,14 @@ def parse_value(text: str) -> Any:
 def parse_duration(value: float | str) -> float:
     """Seconds: a number, or a text such as ``90s``, ``8m``, ``1h30m``. ValueError otherwise."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = float(min(value, _FOREVER))
     else:
-        found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", str(value).strip())
+        found = _TIME.fullmatch(str(value).strip())
         if not found or not any(found.groups()):
             raise ValueError("must be a time such as 90s, 8m or 1h30m")
-        hours, minutes, rest = (float(part or 0) for part in found.groups())
-        seconds = 3600 * hours + 60 * minutes + rest
-    if not 0 < seconds < float("inf"):
+        hours, minutes, rest, plain = (float(part or 0) for part in found.groups())
+        seconds = 3600 * hours + 60 * minutes + rest + plain
+    if not 0 < seconds < _FOREVER:
         raise ValueError("must be a time above 0, such as 90s, 8m or 1h30m")
     return seconds
 

@@ -17,6 +17,16 @@ __all__ = ["first_error"]
 
 _TAGS: dict[str, type[BaseModel]] = {"float": Float, "int": Int, "categorical": Categorical, "template": Template}
 _SECTIONS: dict[str, type[BaseModel]] = {"task": TaskSection, "budget": Budget, "resources": Resources}
+_BRANCHES = {*_TAGS, "bool", "str", "none"}
+_KINDS = ("function-", "constrained-", "nullable", "list[", "dict[")
+_WORDS = {
+    "should be": "must be",
+    "a valid integer": "a whole number",
+    "a valid array": "a list",
+    "a valid dictionary": "a mapping",
+    "an object": "a mapping",
+    "a valid ": "a ",
+}
 _SHOWN = 80  # characters of a value
 
 
@@ -26,9 +36,7 @@ def first_error(
     """``prefix`` key = value: rule. ``valid`` gives the names known at a place, beyond those of the sections."""
     found = error.errors(include_url=False)
     worst = next((e for e in found if e["type"] in ("extra_forbidden", "unexpected_keyword_argument")), found[0])
-    path = [
-        str(p) for p in worst["loc"] if str(p) not in _TAGS and not str(p).startswith(("function-", "constrained-"))
-    ]
+    path = _path(worst)
     key, value = ".".join(path), _shown(worst["input"])
     cause = worst.get("ctx", {}).get("error")
     if worst["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -45,12 +53,20 @@ def first_error(
             if named
             else f"{prefix}{key} = {value}: {text}"
         )
-    return f"{prefix}{key} = {value}: {_rule(worst['msg'])}"
+    rules = dict.fromkeys(_rule(e["msg"]) for e in found if _path(e) == path)
+    return f"{prefix}{key} = {value}: {' or '.join(rules)}".replace(" or must be ", " or ")
+
+
+def _path(error: Mapping[str, Any]) -> list[str]:
+    """Keys and numbers of entries, without the branches of a union."""
+    return [str(p) for p in error["loc"] if str(p) not in _BRANCHES and not str(p).startswith(_KINDS)]
 
 
 def _rule(message: str) -> str:
     rule = message.removeprefix("Input ").removeprefix("Value error, ")
-    return rule.replace("should be", "must be").replace("a valid ", "a ")
+    for theirs, ours in _WORDS.items():
+        rule = rule.replace(theirs, ours)
+    return rule
 
 
 def _shown(value: Any) -> str:

@@ -6,7 +6,6 @@ training was stopped before it.
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tasks.data import Array, Arrays, Data
+from tasks.data import Arrays, Data, shared
 
 __all__ = ["Part", "augment", "generator", "training_batches"]
 
@@ -41,7 +40,7 @@ class Part:
         mean, std = (
             torch.tensor(v, dtype=torch.float32, device=device).reshape(channels) for v in (data.mean, data.std)
         )
-        return cls(_shared(arrays.images).to(device), _shared(arrays.labels).to(device), mean, std)
+        return cls(shared(arrays.images).to(device), shared(arrays.labels).to(device), mean, std)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,7 +63,7 @@ def training_batches(
     order = torch.randperm(len(part), generator=generator(*draw, "order"))[: images or len(part)]
     shake = generator(*draw, "augment")
     for chosen in order.split(size):
-        if len(chosen) == 1 and len(order) > 1:
+        if len(chosen) == 1 < min(size, len(order)):
             continue
         chosen = chosen.to(device)
         yield part.normalise(augment(part.images[chosen], data.flip, data.pad, shake)), part.labels[chosen]
@@ -84,10 +83,3 @@ def augment(images: Tensor, flip: bool, pad: int, shake: torch.Generator) -> Ten
         windows = F.pad(images, (pad,) * 4).unfold(2, height, 1).unfold(3, width, 1)
         images = windows[torch.arange(count, device=device), :, down, right]
     return images
-
-
-def _shared(array: Array) -> Tensor:
-    """A tensor over the array's memory, which may be shared between processes and read-only; it is never written to."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)

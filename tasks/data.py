@@ -8,6 +8,7 @@ legacy Mersenne Twister with seed 0, whose stream never changes.
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from tasks.errors import TaskError
 
-__all__ = ["Arrays", "Data", "Source", "resize", "split_source"]
+__all__ = ["Arrays", "Data", "Source", "resize", "shared", "split_source"]
 
 Array = NDArray[Any]
 SPLITS = ("holdout", "test-halves")
@@ -40,6 +42,8 @@ class Arrays:
             )
         if self.images.dtype not in (np.uint8, np.float32):
             raise TaskError(f"data: images of type {self.images.dtype}; expected uint8 or float32")
+        if self.labels.dtype != np.int64:
+            raise TaskError(f"data: labels of type {self.labels.dtype}; expected int64")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -98,13 +102,20 @@ class Data:
         return self if mean is None or std is None else replace(self, mean=tuple(mean), std=tuple(std))
 
 
+def shared(array: Array) -> Tensor:
+    """A tensor over the array's memory, which may be shared between processes and read-only; it is never written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
 def resize(arrays: Arrays, size: int | None) -> Arrays:
     """uint8 pictures scaled to ``size`` x ``size``, bilinear; None or the same size changes nothing."""
     if size is None or arrays.images.shape[2:] == (size, size):
         return arrays
     parts = [
         F.interpolate(
-            torch.from_numpy(arrays.images[i : i + 1000]).float(),
+            shared(arrays.images[i : i + 1000]).float(),
             size=(size, size),
             mode="bilinear",
             align_corners=False,

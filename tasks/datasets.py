@@ -6,6 +6,7 @@ Files are laid out as torchvision lays them out, so that either finds what the o
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tasks.data import Arrays, Source
-from tasks.downloads import Remote, checked, fetch
+from tasks.downloads import Remote, checked, found
 from tasks.errors import DataMissing, TaskError
 from tasks.factories import call_factory, import_factory, nearest
 
@@ -72,7 +73,7 @@ def _cifar10(root: Path) -> Source:
     """60,000 pictures of 32x32 pixels in 10 classes (Krizhevsky 2009)."""
     folder = root / "cifar-10-batches-py"
     if not all((folder / name).exists() for name in CIFAR10_MD5):
-        archive = fetch(CIFAR10, root / "cifar-10-python.tar.gz")
+        archive = found(CIFAR10, root / "cifar-10-python.tar.gz")
         with tarfile.open(archive) as tar:
             tar.extractall(root, filter="data")
     with ThreadPoolExecutor(2) as pool:
@@ -114,10 +115,8 @@ def _mnist(root: Path) -> Source:
 def _idx(path: Path, remote: Remote) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """An idx file of bytes, plain or gzipped: two zeros, type 8, axes, then each axis as a big-endian u32."""
     packed = path.with_name(f"{path.name}.gz")
-    if not path.exists() and not packed.exists():
-        fetch(remote, packed)
-    data = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())
-    axes = data[3] if data[:3] == b"\0\0\x08" else 0
+    data = path.read_bytes() if path.exists() else gzip.decompress(found(remote, packed).read_bytes())
+    axes = data[3] if len(data) > 3 and data[:3] == b"\0\0\x08" else 0
     shape = (
         np.frombuffer(data, dtype=">u4", count=axes, offset=4).astype(int) if len(data) >= 4 + 4 * axes else np.zeros(1)
     )
@@ -135,7 +134,7 @@ DATASETS: dict[str, Callable[[Path], Source]] = {
 
 def check_data(name: str) -> None:
     """TaskError where ``name`` is no registered data set, ``package.module:factory``, or folder."""
-    if not (name in DATASETS or ":" in name or "/" in name or Path(name).is_dir()):
+    if not (name in DATASETS or ":" in name or "/" in name or os.path.isdir(name)):
         raise TaskError(f"data = {name!r}: unknown{nearest(name, DATASETS)}; or package.module:factory, or a folder")
 
 
@@ -153,6 +152,6 @@ def read_source(name: str, root: Path, image_size: int | None, workers: int) -> 
         return source
     from tasks.folder import read_folder
 
-    if not Path(name).is_dir():
+    if not os.path.isdir(name):
         raise DataMissing(f"data = {name!r}: no such folder")
     return read_folder(Path(name), image_size, workers)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tasks.errors import DataMissing, TaskError
 
-__all__ = ["Remote", "checked", "data_root", "fetch"]
+__all__ = ["Remote", "checked", "data_root", "fetch", "found"]
 
 _TIMEOUT = 10  # seconds without an answer: a machine without network must not wait long for its embedded data
 
@@ -36,10 +36,15 @@ def data_root(given: str | os.PathLike[str] | None = None) -> Path:
 
 def checked(path: Path, digest: str, algorithm: str = "md5") -> Path:
     """The path, where the file's digest begins as published; TaskError where the file is damaged."""
-    found = hashlib.new(algorithm, path.read_bytes(), usedforsecurity=False).hexdigest()
-    if not found.startswith(digest):
-        raise TaskError(f"{path}: {algorithm} {found}, published {digest}; the file is damaged, remove it")
+    actual = hashlib.new(algorithm, path.read_bytes(), usedforsecurity=False).hexdigest()
+    if not actual.startswith(digest):
+        raise TaskError(f"{path}: {algorithm} {actual}, published {digest}; the file is damaged, remove it")
     return path
+
+
+def found(remote: Remote, target: Path) -> Path:
+    """``target``, downloaded where it is not there; TaskError where it is there and damaged."""
+    return checked(target, remote.digest, remote.algorithm) if target.exists() else fetch(remote, target)
 
 
 def fetch(remote: Remote, target: Path, say: Callable[[str], None] | None = None) -> Path:
@@ -55,8 +60,9 @@ def fetch(remote: Remote, target: Path, say: Callable[[str], None] | None = None
                 while chunk := answer.read(1 << 20):
                     file.write(chunk)
         checked(fresh, remote.digest, remote.algorithm)
+        os.replace(fresh, target)
     except (urllib.error.URLError, http.client.HTTPException, OSError, TaskError) as error:
-        fresh.unlink(missing_ok=True)
         raise DataMissing(f"{target.name} is not under {target.parent} and cannot be downloaded ({error})") from error
-    os.replace(fresh, target)
+    finally:
+        fresh.unlink(missing_ok=True)
     return target

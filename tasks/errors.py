@@ -4,7 +4,10 @@ __all__ = ["DataMissing", "TaskError"]
 
 
 class TaskError(ValueError):
-    """A network, data set or start that cannot be used; the message names the thing, its value and the rule."""
+    """A network, data set or start that cannot be used; one line names the thing, its value and the rule."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 class DataMissing(TaskError):

@@ -18,7 +18,7 @@ def import_factory(what: str, address: str) -> Callable[..., Any]:
     module_name, _, name = address.partition(":")
     try:
         module = import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # whatever the user's module raises
         raise TaskError(f"{what} = {address!r}: module {module_name!r} cannot be imported ({error})") from error
     factory = getattr(module, name, None)
     if not callable(factory):
@@ -29,12 +29,20 @@ def import_factory(what: str, address: str) -> Callable[..., Any]:
 
 def call_factory(what: str, factory: Callable[..., Any], offered: dict[str, Any], given: dict[str, Any]) -> Any:
     """Call with ``given`` and with those of ``offered`` that the signature names; TaskError for keywords it lacks."""
-    parameters = inspect.signature(factory).parameters
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"{what}: cannot be called by keyword ({error})") from error
+    parameters = signature.parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in given:
         if key not in parameters and not open_ended:
             raise TaskError(f"{what}: unknown argument {key!r}{nearest(key, parameters)}")
     arguments = {k: v for k, v in offered.items() if k in parameters} | given
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise TaskError(f"{what}: {error}") from error
     return factory(**arguments)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from tasks.errors import TaskError
 from tasks.factories import call_factory, import_factory, nearest
 from tasks.resnet import CifarResNet
+from tasks.torchvision_import import import_timm
 
 __all__ = ["NETWORKS", "Shape", "build_network", "check_network"]
 
@@ -40,15 +41,15 @@ def _mlp(input_shape: Shape, classes: int, hidden: tuple[int, ...] = (120, 84)) 
 def _vit_tiny(input_shape: Shape, classes: int, patch_size: int = 16) -> nn.Module:
     """ViT-Tiny (Touvron et al. 2021, arXiv 2012.12877) through timm, randomly initialised."""
     try:
-        from tasks.torchvision_import import import_timm
+        timm = import_timm()
     except ImportError as error:
         raise TaskError(f"network = 'vit_tiny': needs timm; pip install 'ratefront[vit]' ({error})") from error
     channels, height, width = input_shape
-    if height % patch_size or width % patch_size:
+    if patch_size < 1 or height % patch_size or width % patch_size:
         raise TaskError(
             f"network = 'vit_tiny': pictures of {height}x{width} do not divide into patches of {patch_size}"
         )
-    network: nn.Module = import_timm().create_model(
+    network: nn.Module = timm.create_model(
         "vit_tiny_patch16_224",
         pretrained=False,
         num_classes=classes,

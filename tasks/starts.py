@@ -6,7 +6,7 @@ then the halves of the official test part. Only an artifact that says it was tra
 
 from __future__ import annotations
 
-import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from compress.artifact import ArtifactError, decode, read
-from tasks.downloads import Remote, checked, fetch
+from tasks.downloads import Remote, found
 from tasks.errors import DataMissing, TaskError
 
 __all__ = ["PUBLISHED", "START_WORDS", "Start", "find_start"]
@@ -77,11 +77,7 @@ def _published(start: str, network: str, data: str, root: Path) -> Start:
     try:
         if entry is None:
             raise DataMissing(f"start = {start!r}: no published weights are known for this network on {data}")
-        path = root / "pretrained" / entry.file
-        if path.exists():
-            checked(path, entry.remote.digest, entry.remote.algorithm)
-        else:
-            fetch(entry.remote, path)
+        path = found(entry.remote, root / "pretrained" / entry.file)
     except DataMissing:
         if start == "published":
             raise
@@ -101,26 +97,29 @@ def _from_file(path: Path, data: str) -> Start:
         raise TaskError(f"start = {str(path)!r}: {error}") from error
     card = artifact.card
     held_out = str(card.get("split", "")).startswith("holdout") and card.get("data") == data
-    norm: Any = card.get("normalisation") or {}
-    return Start(
-        "artifact",
-        path.name,
-        "holdout" if held_out else "test-halves",
-        artifact.state_dict(),
-        norm.get("mean"),
-        norm.get("std"),
-    )
+    split = "holdout" if held_out else "test-halves"
+    return Start("artifact", path.name, split, artifact.state_dict(), *_normalisation(path, card))
+
+
+def _normalisation(path: Path, card: Mapping[str, Any]) -> tuple[Sequence[float] | None, Sequence[float] | None]:
+    norm = card.get("normalisation") or {"mean": None, "std": None}
+    try:
+        mean, std = (v if v is None else [float(n) for n in v] for v in (norm["mean"], norm["std"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise TaskError(f"start = {str(path)!r}: the normalisation in its card must give mean and std") from error
+    return mean, std
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     """A plain state dict, or one under the key ``state_dict``; never a pickle of anything else."""
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise TaskError(
-            f"start = {str(path)!r}: not a state dict that loads safely ({str(error).splitlines()[0]})"
-        ) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old pickle protocols
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
+        rule = "must be a state dict, saved by torch.save(network.state_dict(), path)"
+        raise TaskError(f"start = {str(path)!r}: does not load safely ({type(error).__name__}); {rule}") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
-    if not state or not all(isinstance(v, Tensor) for v in state.values()):
+    if not state or not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise TaskError(f"start = {str(path)!r}: holds no state dict (a mapping of names to tensors)")
     return {str(name).removeprefix("module."): value for name, value in state.items()}

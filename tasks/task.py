@@ -92,13 +92,21 @@ def load(path: str) -> nn.Module:
     """The network in an artifact, in evaluation mode, rebuilt by a factory of ours; nothing a file names is imported."""
 
     def build(card: Mapping[str, Any]) -> nn.Module:
-        network = card.get("network", {})
+        network = card.get("network")
+        network = network if isinstance(network, Mapping) else {}
         name = str(network.get("name"))
         if name not in NETWORKS:
             raise TaskError(
                 f"{path}: network {name!r} is not one of ours{nearest(name, NETWORKS)}; use compress.load(path, build)"
             )
-        return build_network(name, tuple(card["input_shape"]), len(card["classes"]), dict(network.get("kwargs", {})))
+        try:
+            return build_network(
+                name, tuple(card["input_shape"]), len(card["classes"]), dict(network.get("kwargs", {}))
+            )
+        except TaskError:
+            raise
+        except Exception as error:  # a card may hold anything
+            raise TaskError(f"{path}: its card does not describe a {name} that can be built ({error})") from error
 
     with torch.random.fork_rng(devices=[]):
         return load_artifact(path, build)

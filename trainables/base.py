@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import ray
 import torch
 from ray import tune
 
 from compress.artifact import save
+from compress.metrics import Metrics
 from tasks import Task
 from trainables.devices import choose_device, use_threads
 from trainables.trainer import Diverged, Recipe, Trainer
@@ -51,12 +53,14 @@ class CompressionTrainable(tune.Trainable):
 
     method: ClassVar[str | None] = None
 
-    def setup(self, config: dict[str, Any], ground: Ground | None = None) -> None:
-        """Once an actor; ``ground`` comes through ``tune.with_parameters``."""
+    def setup(self, config: dict[str, Any], ground: Any = None) -> None:
+        """Once an actor; ``ground`` (a Ground, or Ray's reference to one) comes through ``tune.with_parameters``."""
         if ground is None:
             raise ValueError(
                 "a CompressionTrainable needs its ground: tune.with_parameters(Trainable, ground=Ground(...))"
             )
+        if isinstance(ground, ray.ObjectRef):  # one copy a node, shared with whoever else holds the reference
+            ground = ray.get(ground)
         use_threads(ground.cpus)
         self.ground, self.device = ground, choose_device(ground.device)
         start = ground.start
@@ -75,16 +79,17 @@ class CompressionTrainable(tune.Trainable):
         """
         trainer = self.trainer
         try:
-            first = {"epoch_0": self._report(trainer.measure().plain())} if trainer.epochs_done == 0 else {}
-            report = self._report({**trainer.epoch().plain(), **trainer.method.measures(trainer.model)})
+            first = {"epoch_0": self._report(trainer.measure())} if trainer.epochs_done == 0 else {}
+            report = self._report(trainer.epoch())
         except Diverged as error:
             return {"epoch": trainer.epochs_done, "failed": True, "reason": str(error), "done": True}
         return {**report, **first, "failed": False, "done": trainer.epochs_done >= trainer.recipe.epochs}
 
-    def _report(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        name = f"{self.trial_id}-e{metrics['epoch']:03d}.rf"
+    def _report(self, metrics: Metrics) -> dict[str, Any]:
+        name = f"{self.trial_id}-e{metrics.epoch:03d}.rf"
         save(Path(self.ground.artifacts) / name, self.trainer.shipped.data)
-        return {**metrics, "artifact": name}
+        measures = self.trainer.method.measures(self.trainer.model)
+        return {**metrics.plain(), "measures": measures, "artifact": name}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Everything a trial needs to go on, loadable without unpickling objects."""

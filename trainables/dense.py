@@ -36,7 +36,6 @@ class Dense:
     accuracy: float
     weights: int
     gops: float
-    eval_seconds: float
 
     @property
     def size(self) -> int:
@@ -51,6 +50,7 @@ class Price:
     step_seconds: float
     epoch_seconds: float
     trial_seconds: float
+    test_seconds: float
 
 
 def make_dense(task: Task, start: Start, seed: int, device: str, say: Say = print) -> Dense:
@@ -62,21 +62,11 @@ def make_dense(task: Task, start: Start, seed: int, device: str, say: Say = prin
         state, origin = (start.state, start.origin) if start.state is not None else _trained(task, seed, place, say)
         trainer = Trainer(task, _recipe(task, seed), None, place)
         _fill(trainer, state, origin)
-        started = time.perf_counter()
         accuracy = evaluate(trainer.model, trainer.validation, task.spec.eval_batch_size)
-        seconds = time.perf_counter() - started
     finally:
         torch.set_num_threads(threads)
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in trainer.model.state_dict().items()}
-    return Dense(arrays, origin, accuracy, trainer.weights, 2 * trainer.dense_macs.total / 1e9, seconds)
-
-
-def test_accuracy(task: Task, dense: Dense, device: str) -> float:
-    """Accuracy of the dense network on test data, for the report at the end of a study."""
-    trainer = Trainer(
-        task, _recipe(task, 0), {n: torch.from_numpy(v) for n, v in dense.state.items()}, choose_device(device)
-    )
-    return evaluate(trainer.model, Part.of(task.data.test, task.data, trainer.device), task.spec.eval_batch_size)
+    return Dense(arrays, origin, accuracy, trainer.weights, 2 * trainer.dense_macs.total / 1e9)
 
 
 def price_of(task: Task, recipe: Recipe, device: str, cpus: float) -> Price:
@@ -87,7 +77,6 @@ def price_of(task: Task, recipe: Recipe, device: str, cpus: float) -> Price:
         trainer = Trainer(task, recipe, None, choose_device(device))
         step = trainer.step_seconds()
         started = time.perf_counter()
-        trainer.task.build().to(trainer.device)
         sample = Part(
             trainer.validation.images[:500],
             trainer.validation.labels[:500],
@@ -99,7 +88,9 @@ def price_of(task: Task, recipe: Recipe, device: str, cpus: float) -> Price:
     finally:
         torch.set_num_threads(threads)
     epoch = step * trainer.images / task.spec.batch_size + evaluation
-    return Price(step, epoch, epoch * recipe.epochs + evaluation)
+    return Price(
+        step, epoch, epoch * recipe.epochs + evaluation, evaluation * len(task.data.test) / len(trainer.validation)
+    )
 
 
 def _recipe(task: Task, seed: int) -> Recipe:

@@ -1,0 +1,108 @@
+"""Fronts of points that are all minimised: ranks, hypervolume, and the scales that hypervolume is measured on.
+
+A point dominates another where it is nowhere worse and somewhere better. numpy alone; nothing of ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Scale", "front_mask", "hypervolume", "ranks"]
+
+Points = NDArray[np.float64]
+
+
+def front_mask(points: Points) -> NDArray[np.bool_]:
+    """(n, m) -> (n,): which points no other dominates; of equal points the first alone."""
+    mask = np.ones(len(points), dtype=bool)
+    for i, point in enumerate(points):
+        no_worse = np.all(points <= point, axis=1)
+        better = np.any(points < point, axis=1)
+        twin = np.all(points[:i] == point, axis=1).any()
+        mask[i] = not (no_worse & better).any() and not twin
+    return mask
+
+
+def ranks(points: Points) -> NDArray[np.int64]:
+    """(n, m) -> (n,): 0 for the front, 1 for the front of what is left, and so on; equal points share a rank."""
+    result = np.full(len(points), -1, dtype=np.int64)
+    rank = 0
+    while (result < 0).any():
+        left = np.flatnonzero(result < 0)
+        rest = points[left]
+        no_worse = np.all(rest[None] <= rest[:, None], axis=2)
+        better = np.any(rest[None] < rest[:, None], axis=2)
+        result[left[~np.any(no_worse & better, axis=1)]] = rank
+        rank += 1
+    return result
+
+
+def hypervolume(points: Points, reference: Sequence[float]) -> float:
+    """Volume between the points and ``reference`` in 2 or 3 dimensions; what is not below the reference adds nothing."""
+    corner = np.asarray(reference, dtype=np.float64)
+    if len(corner) not in (2, 3):
+        raise ValueError(f"hypervolume of {len(corner)} objectives: 2 or 3 are supported")
+    inside = points[(points < corner).all(1)] if len(points) else points
+    if not len(inside):
+        return 0.0
+    return _area(inside, corner) if len(corner) == 2 else _volume(inside, corner)
+
+
+def _area(points: Points, corner: Points) -> float:
+    """Sweep along x; each point that is lower than all before adds a rectangle up to the corner."""
+    total, lowest = 0.0, float(corner[1])
+    for x, y in points[np.lexsort((points[:, 1], points[:, 0]))]:
+        if y < lowest:
+            total += float((corner[0] - x) * (lowest - y))
+            lowest = float(y)
+    return total
+
+
+def _volume(points: Points, corner: Points) -> float:
+    """Sweep along z; between two heights the section is the area of all points below."""
+    heights = np.unique(points[:, 2])
+    tops = np.append(heights[1:], corner[2])
+    return sum(
+        _area(points[points[:, 2] <= z][:, :2], corner[:2]) * float(top - z)
+        for z, top in zip(heights, tops, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Objectives scaled to [0, 1] by the dense network, 1 the worst: fixed at the start of a study.
+
+    Accuracy: (dense accuracy - accuracy) / (dense accuracy - chance). Sizes, rates, GOps and BOPs: 1 + log10(value /
+    dense value) / 3. Sparsity: 1 - sparsity.
+    """
+
+    objectives: Sequence[str]
+    dense: Mapping[str, float]
+    chance: float
+
+    def __call__(self, metrics: Mapping[str, float]) -> Points:
+        """(m,) coordinates of one network, clipped to [0, 1]."""
+        return np.clip([self._one(name, float(metrics[name])) for name in self.objectives], 0.0, 1.0)
+
+    @property
+    def reference(self) -> list[float]:
+        """The worst corner."""
+        return [1.0] * len(self.objectives)
+
+    def hypervolume(self, members: Sequence[Mapping[str, float]]) -> float:
+        """Hypervolume of networks, in [0, 1]."""
+        return hypervolume(np.array([self(m) for m in members]).reshape(-1, len(self.objectives)), self.reference)
+
+    def _one(self, name: str, value: float) -> float:
+        dense = self.dense.get(name, 1.0)
+        if name == "accuracy":
+            return (dense - value) / max(dense - self.chance, 1e-9)
+        if name == "sparsity":
+            return 1 - value
+        share = dense / value if name == "ratio" and value > 0 else value / dense
+        return 1 + math.log10(share) / 3 if share > 0 else 0.0

@@ -1,0 +1,135 @@
+"""Pictures of fronts. Each is a function that makes the data and one that draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FrontCurve", "FrontLike", "draw_front", "front_curve"]
+
+_NAMES = {
+    "rate": "bits a weight",
+    "size": "size in kB",
+    "gops": "GOps an image",
+    "rel_bops": "relative BOPs in %",
+    "rel_bops_dense": "relative BOPs (zeros counted) in %",
+}
+_FACTORS = {"size": 1e-3, "rel_bops": 100.0, "rel_bops_dense": 100.0}
+_BLUE, _ORANGE, _GREY = "#1f6fb2", "#d9822b", "#6b6b6b"
+
+
+class FrontLike(Protocol):
+    """What a picture needs of a front: members with ``metrics`` and ``test_accuracy``, and what they are against."""
+
+    @property
+    def members(self) -> Sequence[Any]: ...
+
+    @property
+    def objectives(self) -> Mapping[str, str]: ...
+
+    @property
+    def dense(self) -> Mapping[str, float]: ...
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class FrontCurve:
+    """``cost``: the objective that is not accuracy, as named; accuracies in percent; rows in order of cost."""
+
+    name: str
+    cost: NDArray[np.float64]
+    validation: NDArray[np.float64]
+    test: NDArray[np.float64]
+    ratio: NDArray[np.float64]
+    dense_cost: float
+    dense_accuracy: float
+
+
+def front_curve(front: FrontLike) -> FrontCurve:
+    """Accuracy over the first objective that is not accuracy; size in kB where that is the rate."""
+    name = next((n for n in front.objectives if n != "accuracy"), "rate")
+    name = "size" if name in ("rate", "ratio") else name
+    factor = _FACTORS.get(name, 1.0)
+    rows = sorted(front.members, key=lambda m: float(m.metrics[name]))
+    values = np.array(
+        [
+            [m.metrics[name] * factor, 100 * m.metrics["accuracy"], 100 * _or_nan(m.test_accuracy), m.metrics["ratio"]]
+            for m in rows
+        ]
+    ).reshape(-1, 4)
+    dense = front.dense
+    cost, validation, test, ratio = values.T
+    return FrontCurve(name, cost, validation, test, ratio, dense[name] * factor, 100 * dense["accuracy"])
+
+
+def draw_front(front: FrontLike, path: Path) -> None:
+    """The front as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    curve, about = front_curve(front), front.about
+    figure, axes = pyplot.subplots(figsize=(8, 4.8), dpi=150, layout="constrained")
+    axes.axhline(curve.dense_accuracy, color=_GREY, linewidth=1, linestyle="--")
+    axes.annotate(
+        f"dense {curve.dense_accuracy:.1f} %, {curve.dense_cost:,.4g} {_unit(curve.name)}",
+        (0.99, curve.dense_accuracy),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        color=_GREY,
+        fontsize=9,
+        xytext=(0, 2),
+        textcoords="offset points",
+    )
+    axes.step(curve.cost, curve.validation, where="post", color=_BLUE, linewidth=1, alpha=0.5)
+    axes.plot(curve.cost, curve.validation, "o", color=_BLUE, markersize=6, label="validation, which picked them")
+    if not np.isnan(curve.test).all():
+        axes.plot(curve.cost, curve.test, "D", color=_ORANGE, markersize=4, markerfacecolor="none", label="test")
+    for x, y, ratio in _labelled(curve):
+        axes.annotate(
+            f"{ratio:.0f}x", (x, y), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8, color=_BLUE
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.08, y=0.18)
+    axes.set_xlabel(_NAMES.get(curve.name, curve.name.replace("_", " ")) + " (log scale)")
+    axes.set_ylabel("accuracy in %")
+    axes.set_title(
+        f"{about.get('network', '')} on {about.get('data_used', '')}: {len(curve.cost)} networks of {about.get('space', '')}",
+        loc="left",
+        fontsize=11,
+    )
+    axes.grid(True, which="major", linewidth=0.4, alpha=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _unit(name: str) -> str:
+    return {"size": "kB", "gops": "GOps", "rel_bops": "%", "rel_bops_dense": "%"}.get(name, "")
+
+
+def _labelled(curve: FrontCurve) -> list[tuple[float, float, float]]:
+    """Members far enough apart on the logarithmic axis for a label each: (cost, accuracy, ratio)."""
+    chosen: list[tuple[float, float, float]] = []
+    for x, y, ratio in zip(curve.cost, curve.validation, curve.ratio, strict=True):
+        if not chosen or np.log10(x / chosen[-1][0]) > 0.07:
+            chosen.append((float(x), float(y), float(ratio)))
+    return chosen

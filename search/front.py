@@ -1,0 +1,93 @@
+"""The front of a study: networks, not trials. Every epoch of every trial is a candidate with a file of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Front", "Member"]
+
+_COLUMNS = (
+    "trial_id",
+    "epoch",
+    "accuracy",
+    "test_accuracy",
+    "rate",
+    "size_bytes",
+    "ratio",
+    "gops",
+    "rel_bops",
+    "artifact",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One network. ``accuracy`` on validation data, ``test_accuracy`` on test data, ``artifact`` relative to the study."""
+
+    trial_id: str
+    epoch: int
+    metrics: Mapping[str, float]
+    config: Mapping[str, Any]
+    artifact: str
+    test_accuracy: float | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As ``front.json`` holds it."""
+        metrics = {k: v for k, v in self.metrics.items() if k not in ("epoch", "size")}
+        head = {"trial_id": self.trial_id, "epoch": self.epoch, "accuracy": metrics.pop("accuracy", None)}
+        head |= {
+            "test_accuracy": self.test_accuracy,
+            "rate": metrics.pop("rate", None),
+            "size_bytes": self.metrics.get("size"),
+        }
+        return {**head, **metrics, "config": dict(self.config), "artifact": self.artifact}
+
+
+@dataclass(frozen=True)
+class Front(Sequence[Member]):
+    """Members from the most accurate down, with what they are measured against and where they lie.
+
+    ``dense``: accuracy, test_accuracy, size in bytes, gops of the dense network. ``folder``: the study's.
+    """
+
+    members: Sequence[Member]
+    objectives: Mapping[str, str]
+    dense: Mapping[str, float]
+    folder: Path
+    hypervolume: float = 0.0
+    interrupted: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.members[index]
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self.members)
+
+    def tested(self, accuracies: Mapping[str, float]) -> Front:
+        """With the test accuracy of each artifact."""
+        return replace(self, members=[replace(m, test_accuracy=accuracies.get(m.artifact)) for m in self.members])
+
+    def json(self) -> str:
+        """A list of members."""
+        return json.dumps([m.plain() for m in self.members], indent=1) + "\n"
+
+    def csv(self) -> str:
+        """One line a member; knobs in columns of their own."""
+        knobs = list(dict.fromkeys(k for m in self.members for k in m.config))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*_COLUMNS, *knobs])
+        for member in self.members:
+            row = member.plain()
+            writer.writerow([row.get(c, "") for c in _COLUMNS] + [member.config.get(k, "") for k in knobs])
+        return text.getvalue()

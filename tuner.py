@@ -1,0 +1,208 @@
+"""ratefront: how small can a network get? The command line: a search space becomes a study, a study becomes a front."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search_spaces import Space
+
+__all__ = ["main"]
+
+DONE, ERROR, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0 done, 1 error, 2 bad input, 3 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["compress"]:
+        from compress.__main__ import main as compress_main
+
+        return compress_main(words[1:])
+    arguments = _parser().parse_args(words)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # package.module:factory is found where the command is given
+    try:
+        return _act(arguments, words)
+    except KeyboardInterrupt:
+        print("ratefront: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _act(arguments: argparse.Namespace, words: list[str]) -> int:
+    from compress import KnobError
+    from search_spaces import Space, SpaceError
+    from tasks import TaskError
+
+    try:
+        if arguments.list:
+            return _list()
+        if not arguments.space:
+            raise SpaceError("--space is missing: a name that --list shows, or a YAML file")
+        space = Space.load(arguments.space, _changes(arguments))
+        return _dry_run(space, arguments) if arguments.dry_run else _search(space, arguments, words)
+    except (SpaceError, TaskError, KnobError) as error:
+        return _refuse(error)
+
+
+def _refuse(error: Exception) -> int:
+    print(f"ratefront: {error}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _list() -> int:
+    from search_spaces import Space, available
+
+    print(f"{'space':<20} {'method':<9} {'network':<9} {'data':<8} searches")
+    for name in available():
+        space = Space.load(name)
+        searched = ", ".join(space.file.search) or "nothing: one trial"
+        print(f"{name:<20} {space.file.method:<9} {space.task.network:<9} {space.file.task.data:<8} {searched}")
+    return DONE
+
+
+def _search(space: Space, arguments: argparse.Namespace, words: list[str]) -> int:
+    from analysis.plots import draw_front
+    from search import Settings, StudyError, run
+    from search.summary import front_table, next_steps
+
+    settings = Settings(
+        name=arguments.name,
+        results=arguments.results,
+        data_root=arguments.data_root,
+        strict_data=arguments.data is not None,
+        address=arguments.address,
+        tracking_uri=arguments.tracking_uri,
+        experiment=arguments.experiment,
+        quiet=arguments.quiet,
+        picture=draw_front,
+        command=shlex.join(["tuner.py", *words]),
+    )
+    try:
+        front = run(space, settings)
+    except StudyError as error:
+        return _refuse(error)
+    except ConnectionError as error:
+        print(f"ratefront: no Ray cluster at {arguments.address} ({str(error).splitlines()[0]})", file=sys.stderr)
+        return ERROR
+    if len(front):
+        print("\n" + front_table(front) + "\n")
+    print(next_steps(front))
+    if front.interrupted:
+        print("ratefront: interrupted; above is what was reached", file=sys.stderr)
+        return INTERRUPTED
+    if not len(front):
+        print("ratefront: no network is five points better than guessing", file=sys.stderr)
+        return ERROR
+    return DONE
+
+
+def _dry_run(space: Space, arguments: argparse.Namespace) -> int:
+    """The resolved space, one sampled configuration, the dense network's size, the estimated time; writes nothing."""
+    import os
+
+    import yaml
+
+    from search.ground import advice, dry_size, open_space
+    from search.progress import speaker
+    from search.searcher import sample
+    from tasks.downloads import data_root
+    from trainables.base import recipe_of
+    from trainables.dense import price_of
+
+    opened = open_space(space, data_root(arguments.data_root), arguments.data is not None, speaker(False))
+    space = opened.space
+    config, resources = space.config(sample(space)), space.file.resources
+    print(yaml.safe_dump({"space": space.resolved()}, sort_keys=False, allow_unicode=True, width=100), end="")
+    print(yaml.safe_dump({"sampled": config}, sort_keys=False, allow_unicode=True, width=100), end="")
+    print(dry_size(opened))
+    concurrent = min(int((os.cpu_count() or 1) // resources.cpu) or 1, resources.concurrent or 1 << 30)
+    price = price_of(opened.task, recipe_of(config), resources.device, resources.cpu)
+    print("\n".join(advice(space, price, concurrent, resources.device)))
+    return DONE
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Flags as dotted keys of the space; the flag wins over the YAML."""
+    from search_spaces import SpaceError
+    from search_spaces.values import parse_value
+
+    flags = {
+        "budget.trials": arguments.trials,
+        "budget.epochs": arguments.epochs,
+        "budget.wall_time": arguments.time_budget,
+        "task.data": arguments.data,
+        "resources.device": arguments.device,
+        "resources.concurrent": arguments.max_concurrent,
+        "resources.cpu": arguments.cpus_per_trial,
+        "resources.gpu": arguments.gpus_per_trial,
+        "seed": arguments.seed,
+        "sampler": arguments.sampler,
+    }
+    changes = {key: value for key, value in flags.items() if value is not None}
+    for text in arguments.set:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise SpaceError(f"--set {text!r}: must be key=value, such as budget.images=2000")
+        changes[key.strip()] = parse_value(value)
+    return changes
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ratefront",
+        description="Find how small a neural network can get: a search over one compression method's knobs.",
+        epilog="ratefront compress info|decode FILE looks into one compressed file.",
+    )
+    what = parser.add_argument_group("what is searched")
+    what.add_argument("--space", metavar="NAME|FILE", help="a search space by name or file")
+    what.add_argument("--list", action="store_true", help="show the spaces and end")
+    what.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the resolved space, one configuration and the time; search nothing",
+    )
+    what.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a key of the space, or fix a knob; repeatable",
+    )
+    what.add_argument(
+        "--data",
+        metavar="NAME",
+        help="data set: digits, mnist, cifar10, package.module:factory or a folder; an error where absent",
+    )
+    what.add_argument("--sampler", metavar="NAME", help="tpe, nsga2 or random")
+    what.add_argument("--seed", type=int, metavar="N", help="of everything that is drawn")
+    much = parser.add_argument_group("how much")
+    much.add_argument("--trials", type=int, metavar="N")
+    much.add_argument("--epochs", type=int, metavar="N", help="of a trial, everything included")
+    much.add_argument("--time-budget", metavar="TIME", help="wall time of all, such as 90s, 8m or 1h30m")
+    where = parser.add_argument_group("where")
+    where.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or mps")
+    where.add_argument("--cpus-per-trial", type=float, metavar="X")
+    where.add_argument("--gpus-per-trial", type=float, metavar="X", help="fractions share a GPU")
+    where.add_argument("--max-concurrent", type=int, metavar="N", help="trials at once; as many as fit where absent")
+    where.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster; a Ray of its own where absent")
+    where.add_argument("--data-root", type=Path, metavar="DIR", help="where data sets lie (RATEFRONT_DATA)")
+    where.add_argument(
+        "--results", type=Path, metavar="DIR", default=Path("results"), help="where studies go (results)"
+    )
+    where.add_argument("--name", metavar="NAME", help="of the study's folder; the space and the time where absent")
+    where.add_argument(
+        "--tracking-uri", metavar="URI", help="MLflow; an SQLite file at the root of the results where absent"
+    )
+    where.add_argument("--experiment", metavar="NAME", default="ratefront", help="MLflow experiment (ratefront)")
+    parser.add_argument("--quiet", action="store_true", help="print the end alone")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
