@@ -37,18 +37,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error)
         print(message if arguments.file in message else f"{arguments.file}: {message}", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"{arguments.out}: cannot be written ({error.strerror})", file=sys.stderr)
+    except (OSError, RuntimeError) as error:  # torch.save raises either
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        print(f"{arguments.out}: cannot be written ({reason})", file=sys.stderr)
         return 2
     return 0
 
 
 def _table(artifact: Artifact) -> str:
     card = artifact.card
-    weights = card.get("original_weights") or sum(t.index.size for t in artifact.tensors)
-    network = card.get("network", {})
+    given = card.get("original_weights")
+    weights = given if isinstance(given, int) and given > 0 else max(sum(t.index.size for t in artifact.tensors), 1)
+    network = card.get("network")
+    named = f"{network.get('name', '?')} {network.get('kwargs') or ''}" if isinstance(network, dict) else "?"
     lines = [
-        f"network   {network.get('name', '?')} {network.get('kwargs') or ''}".rstrip(),
+        f"network   {named}".rstrip(),
         f"method    {card.get('method', '?')}",
         f"data      {card.get('data', '?')}, split {card.get('split', '?')}, input {card.get('input_shape', '?')}",
         f"size      {artifact.size:,} bytes, {8 * artifact.size / weights:.3f} bits a weight, "

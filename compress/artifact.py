@@ -69,17 +69,19 @@ def encode(card: Mapping[str, Any], tensors: Sequence[Symbols]) -> bytes:
 def decode(data: bytes, max_elements: int = 2**28) -> Artifact:
     """The inverse of :func:`encode`; ArtifactError names the section at fault. No tensor over ``max_elements`` in all."""
     header, start = _header(data)
-    try:
-        rows = header.pop("tensors")
-        tensors, total = [], 0
-        for row in rows:
-            total += math.prod(_shape(row))
-            if total > max_elements:
-                raise ArtifactError(f"section {row[0]!r}: {total} elements declared, at most {max_elements} allowed")
-            tensors.append(_section(row, data[start : start + row[6]]))
-            start += row[6]
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"header: malformed tensor table ({error})") from error
+    table = header.pop("tensors", None)
+    if not isinstance(table, list):
+        raise ArtifactError(f"header: tensors is a {type(table).__name__}, expected a table")
+    rows = [_Row.parse(row) for row in table]
+    if len({row.name for row in rows}) < len(rows):
+        raise ArtifactError("header: two tensors of one name")
+    tensors, total = [], 0
+    for row in rows:
+        total += math.prod(row.shape)
+        if total > max_elements:
+            raise ArtifactError(f"section {row.name!r}: {total} elements declared, at most {max_elements} allowed")
+        tensors.append(row.tensor(data[start : start + row.length]))
+        start += row.length
     if start != len(data) - 4:
         raise ArtifactError(f"sections: end at byte {start}, the file's checksum begins at {len(data) - 4}")
     return Artifact(header, tensors, len(data))
@@ -99,6 +101,8 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     try:
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(data[_PREFIX.size : end], _HEADER_LIMIT)
+        if not unpacker.eof or unpacker.unused_data:
+            raise ValueError("the stream does not end where it should")
         header = json.loads(text)
     except (zlib.error, ValueError, RecursionError) as error:
         raise ArtifactError(f"header: not compressed JSON ({error})") from error
@@ -107,32 +111,51 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     return header, end
 
 
-def _shape(row: Sequence[Any]) -> tuple[int, ...]:
-    name, shape, length = row[0], row[1], row[6]
-    numbers = [*shape, length, *row[5].values()]
-    if not all(type(n) is int and n >= 0 for n in numbers):
-        raise ArtifactError(f"section {name!r}: shape, counts and length must be whole numbers from 0")
-    return tuple(shape)
+@dataclass(frozen=True)
+class _Row:
+    """One line of the header's table."""
 
+    name: str
+    shape: tuple[int, ...]
+    codec: str
+    decoder: str
+    bits: float
+    floats: Mapping[str, int]
+    length: int
 
-def _section(row: Sequence[Any], data: bytes) -> Symbols:
-    name, _, codec, decoder, bits, counts, length = row
-    if len(data) != length:
-        raise ArtifactError(f"section {name!r}: {length} bytes declared, {len(data)} left in the file")
-    if codec not in CODECS or decoder not in DECODERS:
-        raise ArtifactError(f"section {name!r}: unknown codec {codec!r} or decoder {decoder!r}")
-    floats, at = {}, 0
-    for key, count in counts.items():
-        floats[str(key)] = np.frombuffer(data[at : at + 4 * count], dtype="<f4").astype(np.float32)
-        at += 4 * count
-    shape = _shape(row)
-    try:
-        index = CODECS[codec].decode(data[at:], math.prod(shape)).reshape(shape)
-        tensor = Symbols(str(name), index, decoder, floats, float(bits))
-        tensor.weights()  # floats that do not fit their decoder show here, not in the user's program
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ArtifactError(f"section {name!r}: {error}") from error
-    return tensor
+    @classmethod
+    def parse(cls, row: Any) -> _Row:
+        """ArtifactError unless every column is of its kind."""
+        if not isinstance(row, list) or len(row) != 7:
+            raise ArtifactError("header: malformed tensor table, a row has seven columns")
+        name, shape, codec, decoder, bits, floats, length = row
+        if not isinstance(name, str) or not isinstance(shape, list) or not isinstance(floats, dict):
+            raise ArtifactError(f"header: malformed row {str(name)[:40]!r} of the tensor table")
+        if not all(type(n) is int and n >= 0 for n in [*shape, length, *floats.values()]) or len(shape) > 32:
+            raise ArtifactError(f"section {name!r}: shape, counts and length must be whole numbers from 0")
+        if not (isinstance(codec, str) and codec in CODECS and isinstance(decoder, str) and decoder in DECODERS):
+            raise ArtifactError(f"section {name!r}: unknown codec {str(codec)[:20]!r} or decoder {str(decoder)[:20]!r}")
+        if type(bits) not in (int, float) or not 0 <= bits <= 64:
+            raise ArtifactError(f"section {name!r}: weight bits must be a number from 0 to 64")
+        return cls(name, tuple(shape), codec, decoder, float(bits), floats, length)
+
+    def tensor(self, data: bytes) -> Symbols:
+        """Decode the section's bytes."""
+        if len(data) != self.length or 4 * sum(self.floats.values()) > self.length:
+            raise ArtifactError(f"section {self.name!r}: {self.length} bytes declared, {len(data)} left in the file")
+        floats, at = {}, 0
+        for key, count in self.floats.items():
+            floats[key] = np.frombuffer(data, dtype="<f4", count=count, offset=at).astype(np.float32)
+            at += 4 * count
+        try:
+            index = CODECS[self.codec].decode(data[at:], math.prod(self.shape)).reshape(self.shape)
+            tensor = Symbols(self.name, index, self.decoder, floats, self.bits)
+            fits = tensor.weights().shape == self.shape and (index.dtype.kind == "f") == (self.decoder == "raw")
+        except (ValueError, TypeError) as error:
+            raise ArtifactError(f"section {self.name!r}: {error}") from error
+        if not fits:
+            raise ArtifactError(f"section {self.name!r}: index map and floats do not fit the decoder {self.decoder!r}")
+        return tensor
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
@@ -146,11 +169,15 @@ def save(path: str | os.PathLike[str], data: bytes) -> None:
     """Write atomically: a reader sees the whole file or none."""
     target = Path(path)
     fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with open(fresh, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, target)
+    try:
+        with open(fresh, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, target)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def decompress(path: str | os.PathLike[str], max_elements: int = 2**28) -> dict[str, Tensor]:

@@ -57,8 +57,8 @@ def _decode_lzma(data: bytes, count: int) -> Array:
         packed = decoder.decompress(data[1:], max_length=count * width + 1)
     except lzma.LZMAError as error:
         raise ValueError(f"not lzma data ({error})") from error
-    if len(packed) != count * width:
-        raise ValueError(f"{len(packed)} bytes unpacked, expected {count * width}")
+    if len(packed) != count * width or not decoder.eof or decoder.unused_data:
+        raise ValueError(f"unpacks to other than {count} integers of {width} bytes and its own end")
     return np.frombuffer(packed, dtype=_WIDTHS[width]).astype(np.int32)
 
 

@@ -15,7 +15,7 @@ from compress.method import Batches, KnobError, Method
 from compress.quantizers import Quantizer
 from compress.symbols import Symbols
 
-__all__ = ["QuantizedMethod", "require", "select_layers"]
+__all__ = ["QuantizedMethod", "is_width", "quantized_weights", "require", "select_layers"]
 
 
 def require(name: str, value: Any, rule: str, holds: bool) -> None:
@@ -66,7 +66,7 @@ class QuantizedMethod(Method):
             require(
                 "layer_bits", dict(entry), "an entry has the keys layers and bits", set(entry) == {"layers", "bits"}
             )
-            require("layer_bits", dict(entry), "bits must be a whole number from 2 to 16", _is_width(entry["bits"]))
+            require("layer_bits", dict(entry), "bits must be a whole number from 2 to 16", is_width(entry["bits"]))
 
     @abstractmethod
     def quantizer(self, bits: int | None) -> nn.Module:
@@ -81,7 +81,7 @@ class QuantizedMethod(Method):
             parametrize.register_parametrization(module, "weight", quantizer)
 
     def symbols(self, model: nn.Module) -> list[Symbols]:
-        return [q.symbols(f"{name}.weight", w) for name, q, w in quantized_weights(model)]
+        return [q.symbols(f"{name}.weight".lstrip("."), w) for name, q, w in quantized_weights(model)]
 
     def scale_options(self) -> dict[str, Any]:
         """Arguments of ``absolute_scale``."""
@@ -92,8 +92,8 @@ class QuantizedMethod(Method):
 
 
 def quantized_weights(model: nn.Module) -> Iterator[tuple[str, Quantizer, nn.Parameter]]:
-    """(layer name, quantizer, soft weight) of every quantised layer."""
-    for name, module in model.named_modules():
+    """(layer name, quantizer, soft weight) of every quantised layer, under each of its names."""
+    for name, module in model.named_modules(remove_duplicate=False):
         if parametrize.is_parametrized(module, "weight"):
             stack: Any = module.parametrizations
             quantizer = stack.weight[0]
@@ -101,5 +101,6 @@ def quantized_weights(model: nn.Module) -> Iterator[tuple[str, Quantizer, nn.Par
                 yield name, quantizer, stack.weight.original
 
 
-def _is_width(bits: Any) -> bool:
+def is_width(bits: Any) -> bool:
+    """Whether ``bits`` is a width that quantizers take."""
     return type(bits) is int and 2 <= bits <= 16

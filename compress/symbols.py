@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,14 +59,15 @@ class Symbols:
 
     def weights(self) -> Floats:
         """Hard weights, float32, from the decoder's own expression."""
-        return np.ascontiguousarray(DECODERS[self.decoder](self.index, **self.floats), dtype=np.float32)
+        with np.errstate(all="ignore"):  # a file may hold any floats; infinity is what they then decode to
+            return np.asarray(DECODERS[self.decoder](self.index, **self.floats), dtype=np.float32, order="C")
 
 
 def raw(name: str, values: NDArray[np.generic]) -> Symbols:
     """A tensor that no method touches, stored as float32."""
-    return Symbols(name, np.ascontiguousarray(values, dtype=np.float32))
+    return Symbols(name, np.asarray(values, dtype=np.float32, order="C"))
 
 
-def weight_bits(index: NDArray[np.generic]) -> float:
+def weight_bits(index: NDArray[np.integer[Any]]) -> float:
     """ceil(log2(2 max|q| + 1)): bits that hold every index of the map, 0 for a map of zeros alone."""
-    return float(np.ceil(np.log2(2 * int(np.abs(index).max(initial=0)) + 1)))
+    return float(np.ceil(np.log2(2 * int(np.abs(index.astype(np.int64)).max(initial=0)) + 1)))

@@ -159,7 +159,7 @@ class _Study:
         write_text(self.study_yaml, study_text(opened.space, self.settings.command, found))
         objectives = list(opened.space.file.objectives)
         self.tracking.expect(objectives, opened.space.file.budget.epochs)
-        params = {"space": opened.space.name, "split": opened.task.data.split, "objectives": ",".join(objectives)}
+        params: dict[str, Any] = {"space": opened.space.name, "split": opened.task.data.split, "objectives": ",".join(objectives)}
         params |= {f"dense_{name}": value for name, value in reference.items()}
         tags = {**study_tags(opened.space, opened.data_used), "start": dense.origin}
         self.tracking.begin(params, tags, self.study_yaml)

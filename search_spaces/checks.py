@@ -54,6 +54,7 @@ def optimizer_knobs(origin: str, plain: Mapping[str, Any], epochs: int) -> Optim
 
 
 def in_progress(optimizer: Any, epochs: int) -> Any:
+    """The optimizer section with its whole-number milestones as shares of ``epochs``."""
     if not isinstance(optimizer, Mapping) or not isinstance(optimizer.get("milestones"), (list, tuple)):
         return optimizer
     milestones = [m / epochs if type(m) is int and 1 <= m <= epochs else m for m in optimizer["milestones"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,18 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from compress.method import KnobError, Method
+from compress.method import Method
 from compress.methods import method_class
 from compress.optimizers import OptimizerKnobs
-from compress.penalties import PENALTIES, build_penalties, penalty_knobs
+from search_spaces.checks import check_names, check_penalty, check_plain, in_progress, optimizer_knobs
 from search_spaces.domains import Draw, Template
-from search_spaces.names import Settings, method_words, place, valid_names
+from search_spaces.names import Settings, place, valid_names
 from search_spaces.sections import SpaceFile, filled
 from search_spaces.values import SpaceError, merge, nearest, parse_yaml, spaces_folder
 from search_spaces.wording import first_error
-from tasks.datasets import check_data
-from tasks.errors import TaskError
-from tasks.networks import check_network
 from tasks.task import TaskSpec
 
 __all__ = ["Space", "available", "find_space"]

@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,5 +65,6 @@ def fetch(remote: Remote, target: Path, say: Callable[[str], None] | None = None
     except (urllib.error.URLError, http.client.HTTPException, OSError, TaskError) as error:
         raise DataMissing(f"{target.name} is not under {target.parent} and cannot be downloaded ({error})") from error
     finally:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink()
     return target

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from tasks.data import Array, Arrays, Source
 from tasks.errors import TaskError
@@ -21,8 +21,9 @@ def read_folder(folder: Path, image_size: int | None, workers: int) -> Source:
     if len(classes) < 2:
         raise TaskError(f"data = {str(folder)!r}: needs train/<class>/ with two classes or more, found {len(classes)}")
     train, test = (_read_part(folder / part, classes, size, workers) for part in ("train", "test"))
-    pixels = train.images / np.float32(255)
-    mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3)) + 1e-6
+    mean = train.images.mean((0, 2, 3)) / 255
+    square = np.square(train.images, dtype=np.uint16).mean((0, 2, 3)) / 255**2
+    std = np.sqrt(np.maximum(square - mean**2, 0)) + 1e-6
     return Source(
         name=folder.name,
         train=train,
@@ -49,6 +50,6 @@ def _read_picture(path: Path, size: int) -> Array:
     try:
         with Image.open(path) as picture:
             scaled = picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError) as error:
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:  # as damaged pictures raise them
         raise TaskError(f"{path}: not a picture ({error})") from error
     return np.asarray(scaled, dtype=np.uint8).transpose(2, 0, 1)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.method import MainKnob
-from compress.quantized import QuantizedMethod, quantized_weights, require
+from compress.quantized import QuantizedMethod, is_width, quantized_weights, require
 from compress.quantizers import DeadzoneQuantizer
 
 __all__ = ["Deadzone"]
@@ -45,7 +45,7 @@ class Deadzone(QuantizedMethod):
         super().__post_init__()
         for name in ("fixed_bit_val", "max_bits"):
             value = getattr(self, name)
-            require(name, value, "must be a whole number from 2 to 16", 2 <= value <= 16)
+            require(name, value, "must be a whole number from 2 to 16", is_width(value))
         for name in ("lambda_dz", "lambda_bit"):
             value = getattr(self, name)
             require(name, value, "must be a finite number from 0", 0 <= value < float("inf"))

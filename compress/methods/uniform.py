@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import nn
 
 from compress.method import MainKnob
-from compress.quantized import QuantizedMethod, require
+from compress.quantized import QuantizedMethod, is_width, require
 from compress.quantizers import UniformQuantizer
 
 __all__ = ["Uniform"]
@@ -29,7 +29,7 @@ class Uniform(QuantizedMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("bitwidth", self.bitwidth, "must be a whole number from 2 to 16", 2 <= self.bitwidth <= 16)
+        require("bitwidth", self.bitwidth, "must be a whole number from 2 to 16", is_width(self.bitwidth))
 
     def quantizer(self, bits: int | None) -> nn.Module:
         return UniformQuantizer(bits=bits or self.bitwidth, scale=self.scale_options())

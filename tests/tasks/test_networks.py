@@ -1,0 +1,157 @@
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from tasks import TaskError
+from tasks.networks import NETWORKS, build_network, check_network
+
+CIFAR, DIGITS = (3, 32, 32), (1, 8, 8)
+COUNTS = {"resnet20": 269722, "resnet32": 464154, "resnet44": 658586, "resnet56": 853018, "mlp": 379774}
+
+
+def count(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def refused(name, shape=CIFAR, **arguments):
+    with pytest.raises(TaskError) as caught:
+        build_network(name, shape, 10, arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_a_network_maps_pictures_to_logits(name, request):
+    if name == "vit_tiny":
+        request.getfixturevalue("timm")
+    arguments = {"patch_size": 8} if name == "vit_tiny" else {}
+    network = build_network(name, CIFAR, 7, arguments)
+    logits = network(torch.randn(2, *CIFAR))
+    assert logits.shape == (2, 7)
+    assert logits.isfinite().all()
+    assert logits.std() > 0
+
+
+@pytest.mark.parametrize("name", sorted(COUNTS))
+def test_original_weights_are_the_published_counts(name):
+    assert count(build_network(name, CIFAR, 10, {})) == COUNTS[name]
+
+
+def resnet_count(blocks, maps, channels, classes):
+    """By hand: convolutions of nine taps without bias, two numbers a channel of each norm, one linear layer."""
+    total, inputs = 9 * channels * maps + 2 * maps, maps
+    for outputs in (maps, 2 * maps, 4 * maps):
+        for _ in range(blocks):
+            total += 9 * inputs * outputs + 9 * outputs * outputs + 4 * outputs
+            inputs = outputs
+    return total + inputs * classes + classes
+
+
+@pytest.mark.parametrize(("maps", "channels", "classes"), [(64, 3, 10), (8, 1, 4)])
+def test_maps_widens_every_stage(maps, channels, classes):
+    network = build_network("resnet20", (channels, 16, 16), classes, {"maps": maps})
+    assert count(network) == resnet_count(3, maps, channels, classes)
+    assert network(torch.randn(2, channels, 16, 16)).shape == (2, classes)
+
+
+def test_the_layers_of_the_mlp_are_arguments():
+    network = build_network("mlp", DIGITS, 10, {"hidden": [30, 20, 10]})
+    layers = [(m.in_features, m.out_features) for m in network.modules() if isinstance(m, nn.Linear)]
+    assert layers == [(64, 30), (30, 20), (20, 10), (10, 10)]
+    assert [n for n, _ in network.named_children()][1:3] == ["fc1", "relu1"]
+    linear = build_network("mlp", DIGITS, 10, {"hidden": []})
+    assert count(linear) == 64 * 10 + 10
+
+
+@pytest.mark.parametrize("name", ["resnet20", "mlp"])
+def test_every_build_of_one_seed_is_the_same_and_of_another_is_not(name):
+    def build(seed):
+        torch.manual_seed(seed)
+        return torch.cat([p.flatten() for p in build_network(name, CIFAR, 10, {}).parameters()])
+
+    one, again, other = build(1), build(1), build(2)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_unknown_names_and_arguments_name_the_nearest():
+    assert "did you mean 'resnet20'" in refused("resnet200")
+    assert "valid: mlp, resnet20" in refused("zzz")
+    assert refused("resnet20", mapz=3) == "network 'resnet20': unknown argument 'mapz'; did you mean 'maps'?"
+
+
+# a vision transformer, through timm
+
+
+@pytest.mark.usefixtures("timm")
+def test_a_vision_transformer_takes_an_optimizer_step():
+    torch.manual_seed(0)
+    network = build_network("vit_tiny", CIFAR, 10, {"patch_size": 8})
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    inputs, labels = torch.randn(4, *CIFAR), torch.arange(4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    first = nn.functional.cross_entropy(network(inputs), labels)
+    first.backward()
+    optimizer.step()
+    with torch.no_grad():
+        second = nn.functional.cross_entropy(network(inputs), labels)
+    assert second < first
+    assert all(not torch.equal(p, before[name]) for name, p in network.named_parameters() if p.grad.any())
+    assert network.pos_embed.shape == (1, 16 + 1, 192)
+
+
+@pytest.mark.usefixtures("timm")
+def test_a_vision_transformer_takes_any_channels_and_oblong_pictures():
+    network = build_network("vit_tiny", (1, 16, 24), 3, {"patch_size": 4})
+    assert network(torch.randn(2, 1, 16, 24)).shape == (2, 3)
+    assert network.pos_embed.shape[1] == 4 * 6 + 1
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize(("shape", "patch"), [((3, 30, 32), 8), ((3, 32, 30), 8), ((3, 32, 32), 64), ((3, 32, 32), 0)])
+def test_a_patch_that_does_not_divide_is_refused(shape, patch):
+    assert f"{shape[1]}x{shape[2]} do not divide into patches of {patch}" in refused(
+        "vit_tiny", shape, patch_size=patch
+    )
+
+
+def test_without_timm_the_way_to_get_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert "needs timm; pip install 'ratefront[vit]'" in refused("vit_tiny")
+
+
+# the user's own
+
+
+MINE = """
+from torch import nn
+
+def linear(input_shape, classes, bias=True):
+    return nn.Sequential(nn.Flatten(), nn.Linear(input_shape[0] * input_shape[1] * input_shape[2], classes, bias=bias))
+
+def wrong(classes):
+    return "a network"
+"""
+
+
+def test_a_factory_of_the_users_is_called_with_shape_classes_and_arguments(write_module):
+    write_module("mine", MINE)
+    assert count(build_network("mine:linear", DIGITS, 10, {})) == 650
+    assert count(build_network("mine:linear", DIGITS, 10, {"bias": False})) == 640
+
+
+def test_a_factory_that_does_not_serve_is_refused_in_one_line(write_module):
+    write_module("mine", MINE)
+    assert refused("mine:wrong") == "network = 'mine:wrong': the factory returned a str, expected an nn.Module"
+    assert "has no callable 'absent'" in refused("mine:absent")
+    assert "module 'absent' cannot be imported" in refused("absent:linear")
+    assert "unknown argument 'bais'; did you mean 'bias'?" in refused("mine:linear", bais=False)
+
+
+def test_a_name_alone_imports_nothing():
+    with pytest.raises(TaskError, match="unknown"):
+        check_network("this")
+    assert "this" not in sys.modules
+    assert check_network("mlp") is NETWORKS["mlp"]
