@@ -53,9 +53,9 @@ class FrontCurve:
 
 
 def front_curve(front: FrontLike) -> FrontCurve:
-    """Accuracy over the first objective that is not accuracy; size in kB where that is the rate."""
+    """Accuracy over the first objective that is not accuracy; size in kB where that is the rate or the sparsity."""
     name = next((n for n in front.objectives if n != "accuracy"), "rate")
-    name = "size" if name in ("rate", "ratio") else name
+    name = "size" if name in ("rate", "ratio", "sparsity") else name
     factor = _FACTORS.get(name, 1.0)
     rows = sorted(front.members, key=lambda m: float(m.metrics[name]))
     values = np.array(

@@ -98,6 +98,7 @@ def plain_dense(dense: Dense) -> dict[str, Any]:
         "size": dense.size,
         "rate": 32.0,
         "ratio": 1.0,
+        "sparsity": 0.0,
         "mean_bits": 32.0,
         "gops": dense.gops,
         "bops": dense.gops / 2 * 1e9 * 32 * 32,

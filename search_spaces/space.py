@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -201,7 +202,7 @@ def available() -> list[str]:
 def find_space(space: str) -> Path:
     """The file of a name or a path; SpaceError with the nearest name where there is none."""
     path = Path(space) if space.endswith((".yaml", ".yml")) else spaces_folder() / f"{space}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SpaceError(f"space {space!r}: no such file or space{nearest(Path(space).stem, available())}")
     return path
 
@@ -214,8 +215,9 @@ def _changed(origin: str, raw: Mapping[str, Any], changes: Mapping[str, Any]) ->
         for section in ("search", "fixed"):
             if not isinstance(result.get(section, {}), Mapping):
                 raise SpaceError(f"{origin}: {section} = {result[section]!r}: must be a mapping")
+        knob = ".".join(rest) if head == "optimizer" else key
+        result["search"] = {k: v for k, v in result.get("search", {}).items() if k != knob}
         if head not in SpaceFile.model_fields:
-            result["search"] = {k: v for k, v in result.get("search", {}).items() if k != key}
             result["fixed"] = {**result.get("fixed", {}), key: value}
         elif head in ("fixed", "search") and rest:
             result[head] = {**result.get(head, {}), ".".join(rest): value}

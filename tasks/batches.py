@@ -32,6 +32,7 @@ class Part:
     labels: Tensor
     mean: Tensor
     std: Tensor
+    image_size: int | None = None
 
     @classmethod
     def of(cls, arrays: Arrays, data: Data, device: torch.device) -> Part:
@@ -40,14 +41,16 @@ class Part:
         mean, std = (
             torch.tensor(v, dtype=torch.float32, device=device).reshape(channels) for v in (data.mean, data.std)
         )
-        return cls(shared(arrays.images).to(device), shared(arrays.labels).to(device), mean, std)
+        return cls(shared(arrays.images).to(device), shared(arrays.labels).to(device), mean, std, data.image_size)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """float32, uint8 scaled to [0, 1] first; pictures in the memory format that convolutions are fastest in."""
+        """float32, uint8 brought to [0, 1] first; pictures scaled, in the memory format that convolutions are fastest in."""
         x = images.float() / 255 if images.dtype == torch.uint8 else images
+        if x.dim() == 4 and self.image_size not in (None, x.shape[2]):
+            x = F.interpolate(x, size=(self.image_size,) * 2, mode="bilinear", align_corners=False, antialias=True)
         x = (x - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 

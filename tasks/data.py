@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from tasks.errors import TaskError
 
-__all__ = ["Arrays", "Data", "Source", "resize", "shared", "split_source"]
+__all__ = ["Arrays", "Data", "Source", "shared", "split_source"]
 
 Array = NDArray[Any]
 SPLITS = ("holdout", "test-halves")
@@ -86,11 +85,13 @@ class Data:
     std: Sequence[float]
     flip: bool
     pad: int
+    image_size: int | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one image."""
-        return tuple(int(n) for n in self.train.images.shape[1:])
+        """Shape of one input: pictures (C, H, W) are scaled to ``image_size``, a batch at a time, where that is given."""
+        shape = tuple(int(n) for n in self.train.images.shape[1:])
+        return (shape[0], self.image_size, self.image_size) if self.image_size and len(shape) == 3 else shape
 
     def fingerprint(self) -> str:
         """Changes with the training images, their labels and the split."""
@@ -107,26 +108,6 @@ def shared(array: Array) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
-
-
-def resize(arrays: Arrays, size: int | None) -> Arrays:
-    """uint8 pictures scaled to ``size`` x ``size``, bilinear; None or the same size changes nothing."""
-    if size is None or arrays.images.shape[2:] == (size, size):
-        return arrays
-    parts = [
-        F.interpolate(
-            shared(arrays.images[i : i + 1000]).float(),
-            size=(size, size),
-            mode="bilinear",
-            align_corners=False,
-            antialias=True,
-        )
-        .round()
-        .clamp(0, 255)
-        .to(torch.uint8)
-        for i in range(0, len(arrays), 1000)
-    ]
-    return Arrays(torch.cat(parts).numpy(), arrays.labels)
 
 
 def split_source(source: Source, policy: str) -> Data:

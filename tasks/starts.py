@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,10 @@ PUBLISHED: dict[tuple[str, str], Published] = {
 
 @dataclass(frozen=True)
 class Start:
-    """``state`` is None where the dense network is still to be trained (``train``) or never is (``scratch``)."""
+    """``state``: the dense network that everything is measured against, None where it is still to be trained.
+
+    Trials begin at it too, but for the kind ``scratch``, whose trials begin at random weights.
+    """
 
     kind: str
     origin: str
@@ -65,8 +68,10 @@ def find_start(start: str, network: str, plain: bool, data: str, root: Path) -> 
 
     ``plain``: the network has no keyword arguments, so that published weights fit it.
     """
-    if start in ("train", "scratch"):
-        return Start(start, "trained here" if start == "train" else "random weights", "holdout")
+    if start == "train":
+        return Start(start, "trained here", "holdout")
+    if start == "scratch":
+        return replace(_published("auto", network if plain else "", data, root), kind=start)
     if start in ("auto", "published"):
         return _published(start, network if plain else "", data, root)
     return _from_file(Path(start).expanduser(), data)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compress.artifact import load as load_artifact
-from tasks.data import Data, resize, split_source
+from tasks.data import Data, split_source
 from tasks.datasets import read_source
 from tasks.errors import TaskError
 from tasks.factories import nearest
@@ -78,14 +78,7 @@ def open_task(spec: TaskSpec, root: Path) -> tuple[Task, Start]:
     source = read_source(spec.data, root, spec.image_size, spec.workers)
     start = find_start(spec.start, spec.network, not spec.network_arguments, source.name, root)
     divided = split_source(source, start.split).normalised(start.mean, start.std)
-    return Task(spec, _scaled(divided, spec.image_size)), start
-
-
-def _scaled(data: Data, size: int | None) -> Data:
-    if size is None or data.train.images.dtype != "uint8":
-        return data
-    train, validation, test = (resize(part, size) for part in (data.train, data.validation, data.test))
-    return replace(data, train=train, validation=validation, test=test)
+    return Task(spec, replace(divided, image_size=spec.image_size)), start
 
 
 def load(path: str) -> nn.Module:

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tasks import Arrays, Part, evaluate
 from tasks.batches import augment, generator, training_batches
@@ -192,3 +193,13 @@ def test_read_only_arrays_are_used_in_place_without_warnings(make_data, small_ne
 
 def test_a_part_has_the_length_of_its_labels(make_data):
     assert len(part_of(make_data(train=20, holdout=4))) == 16
+
+
+@pytest.mark.parametrize("size", [5, 8, 24])
+def test_scaling_agrees_with_pillow(size):
+    images = torch.from_numpy(np.random.RandomState(0).randint(0, 256, (3, 3, 12, 12), dtype=np.uint8))
+    part = Part(images, torch.zeros(3, dtype=torch.int64), torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), size)
+    for before, after in zip(images, part.normalise(images), strict=True):
+        picture = Image.fromarray(before.permute(1, 2, 0).numpy()).resize((size, size), Image.Resampling.BILINEAR)
+        expected = torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy()).float() / 255
+        assert (after - expected).abs().max() <= 1.5 / 255

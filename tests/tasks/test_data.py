@@ -3,10 +3,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from tasks import Arrays, Source, TaskError
-from tasks.data import resize, shared, split_source
+from tasks.data import shared, split_source
 
 POLICIES = ("holdout", "test-halves")
 
@@ -137,40 +136,12 @@ def random_pictures(count, size):
     return Arrays(images, np.zeros(count, np.int64))
 
 
-@pytest.mark.parametrize("size", [None, 6])
-def test_pictures_of_the_right_size_are_not_touched(size):
-    arrays = random_pictures(2, 6)
-    assert resize(arrays, size) is arrays
-
-
-@pytest.mark.parametrize("size", [5, 8, 24])
-def test_resizing_agrees_with_pillow(size):
-    arrays = random_pictures(3, 12)
-    found = resize(arrays, size)
-    assert found.images.shape == (3, 3, size, size)
-    assert found.images.dtype == np.uint8
-    assert found.labels is arrays.labels
-    for before, after in zip(arrays.images, found.images, strict=True):
-        picture = Image.fromarray(before.transpose(1, 2, 0)).resize((size, size), Image.Resampling.BILINEAR)
-        expected = np.asarray(picture).transpose(2, 0, 1)
-        assert np.abs(after.astype(int) - expected.astype(int)).max() <= 1
-
-
-def test_resizing_many_pictures_is_resizing_each(make_source):
-    arrays = random_pictures(1003, 2)
-    found = resize(arrays, 3).images
-    for n in (0, 999, 1000, 1002):
-        alone = Arrays(arrays.images[n : n + 1], arrays.labels[:1])
-        np.testing.assert_array_equal(found[n : n + 1], resize(alone, 3).images)
-
-
-def test_read_only_arrays_are_shared_and_resized_without_a_warning():
+def test_read_only_arrays_are_shared_without_a_warning():
     arrays = random_pictures(2, 6)
     arrays.images.setflags(write=False)
     before = torch.is_warn_always_enabled()
     torch.set_warn_always(True)
     try:
         assert shared(arrays.images).data_ptr() == arrays.images.ctypes.data
-        assert resize(arrays, 3).images.shape == (2, 3, 3, 3)
     finally:
         torch.set_warn_always(before)

@@ -1,0 +1,91 @@
+"""The data of the picture, and pictures that can be opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis.plots import draw_front, front_curve
+from search.front import Front, Member
+from search.ground import plain_dense
+from search_spaces.sections import DIRECTIONS
+from trainables.dense import Dense
+
+DENSE = plain_dense(Dense({}, "trained here", 0.96, 25_000, 0.01))
+ABOUT = {"network": "mlp", "data_used": "digits", "space": "smoke"}
+
+
+def member(number, tested=True):
+    share = 0.5**number
+    costs = {"size": int(50_000 * share), "rate": 16 * share, "ratio": 2 / share, "mean_bits": 8 * share}
+    costs |= {"gops": 0.01 * share, "bops": 1e9 * share, "rel_bops": share, "rel_bops_dense": share}
+    metrics = {"epoch": number, "accuracy": 0.95 - 0.01 * number, "sparsity": 1 - share, **costs}
+    test = 0.94 - 0.01 * number if tested else None
+    return Member(
+        trial_id=f"t{number}", epoch=number, metrics=metrics, config={}, artifact=f"a{number}", test_accuracy=test
+    )
+
+
+def front(count, tested=True, objectives=("accuracy", "rate")):
+    ways = {name: DIRECTIONS[name] for name in objectives}
+    return Front([member(n, tested) for n in range(count)], ways, DENSE, Path("study"), 0.5, about=ABOUT)
+
+
+def test_curve_of_the_rate_shows_sizes_in_kilobytes_from_the_smallest():
+    curve = front_curve(front(3))
+    assert curve.name == "size"
+    assert curve.cost.tolist() == [12.5, 25.0, 50.0]
+    assert curve.validation.tolist() == pytest.approx([93.0, 94.0, 95.0])
+    assert curve.test.tolist() == pytest.approx([92.0, 93.0, 94.0])
+    assert curve.ratio.tolist() == [8.0, 4.0, 2.0]
+    assert (curve.dense_cost, curve.dense_accuracy) == (100.0, 96.0)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "name", "cost"),
+    [
+        (("gops", "accuracy"), "gops", 0.01),
+        (("accuracy", "rel_bops"), "rel_bops", 100.0),
+        (("accuracy", "ratio"), "size", 50.0),
+        (("accuracy", "sparsity"), "size", 50.0),
+        (("accuracy", "mean_bits"), "mean_bits", 8.0),
+    ],
+)
+def test_curve_is_over_the_objective_that_is_not_accuracy(objectives, name, cost):
+    curve = front_curve(front(1, objectives=objectives))
+    assert curve.name == name
+    assert curve.cost.tolist() == pytest.approx([cost])
+
+
+def test_members_without_a_test_accuracy_have_none_on_the_curve():
+    assert np.isnan(front_curve(front(2, tested=False)).test).all()
+
+
+def test_curve_of_an_empty_front_is_empty():
+    curve = front_curve(front(0))
+    assert curve.cost.shape == curve.validation.shape == curve.test.shape == (0,)
+
+
+@pytest.mark.parametrize("tested", [True, False])
+@pytest.mark.parametrize("count", [1, 2, 14])
+def test_pictures_open(tmp_path, count, tested):
+    draw_front(front(count, tested), tmp_path / "front.png")
+    with Image.open(tmp_path / "front.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (1200, 720)
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
+
+
+@pytest.mark.parametrize("objective", [name for name in DIRECTIONS if name != "accuracy"])
+def test_every_objective_has_a_picture(tmp_path, objective):
+    draw_front(front(3, objectives=("accuracy", objective)), tmp_path / "front.png")
+    assert (tmp_path / "front.png").stat().st_size > 10_000
+
+
+def test_equal_costs_are_drawn(tmp_path):
+    same = [member(1), member(1)]
+    draw_front(Front(same, {"accuracy": "max", "rate": "min"}, DENSE, Path("study"), about=ABOUT), tmp_path / "f.png")
+    assert (tmp_path / "f.png").stat().st_size > 10_000
