@@ -89,16 +89,17 @@ class Archive(Callback):
             config=config,
             artifact=f"{ARTIFACTS}/{file}",
         )
-        candidates = [*self.members, member]
+        others = [m for m in self.members if m.artifact != member.artifact]  # a restarted trial repeats an epoch
+        candidates = [*others, member]
         kept = front_mask(np.array([self._vector(m.metrics) for m in candidates]))
         if metrics["accuracy"] < self.scale.chance + NEAR_CHANCE:
             kept[-1] = False
         if kept[-1]:
             self.members = [m for m, keep in zip(candidates, kept, strict=True) if keep]
-            self.hypervolume = self.scale.hypervolume([m.metrics for m in self.members])
             dropped = [m for m, keep in zip(candidates, kept, strict=True) if not keep]
         else:
-            dropped = [member]
+            self.members, dropped = others, [member]
+        self.hypervolume = self.scale.hypervolume([m.metrics for m in self.members])
         for loser in dropped:
             (self.folder / loser.artifact).unlink(missing_ok=True)
         return bool(kept[-1])

@@ -59,6 +59,8 @@ class Recorder:
                     client = client or _connect(self.uri)
                     job(client)
                     break
+                except LookupError:  # it rests on a record that was refused
+                    break
                 except Exception as error:  # whatever the store or the network raises
                     if getattr(error, "error_code", None) in _REFUSALS:
                         self.say(f"MLflow at {self.uri} refused a record: {_line(error)}")

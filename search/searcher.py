@@ -139,6 +139,9 @@ class StudySearch(OptunaSearch):
 
 
 def fingerprint(space: Space) -> str:
-    """Changes with what is searched and how it is judged."""
-    plain = {"objectives": space.file.objectives, "search": space.resolved()["search"], "method": space.file.method}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """Changes with what is searched and how it is judged; not with how many trials there are, how long, or where."""
+    plain = space.resolved()
+    judged = {name: plain[name] for name in ("method", "task", "search", "fixed", "penalties", "optimizer")}
+    judged |= {name: plain["budget"][name] for name in ("epochs", "images")}
+    judged["objectives"] = list(space.file.objectives.items())  # their order is that of the values
+    return hashlib.sha256(json.dumps(judged, sort_keys=True, default=str).encode()).hexdigest()[:16]

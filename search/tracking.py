@@ -78,13 +78,13 @@ class Tracking(Callback):
             if trial_id not in self._runs:
                 run = client.create_run(self._experiment, tags={**tags, PARENT: self._parent}, run_name=name)
                 self._runs[trial_id] = run.info.run_id
-                params = {
-                    "method": config["method"],
-                    "seed": config["seed"],
-                    "epochs": config["epochs"],
-                    **config["point"],
-                }
-                _log(client, run.info.run_id, params=params)
+            params = {
+                "method": config["method"],
+                "seed": config["seed"],
+                "epochs": config["epochs"],
+                **config["point"],
+            }
+            _log(client, self._runs[trial_id], params=params)
 
         self.recorder.submit(job)
 

@@ -29,11 +29,11 @@ class Settings:
     optimizer: dict[str, Any] = field(default_factory=dict)
 
     def with_point(self, point: Mapping[str, Any]) -> Settings:
-        """A copy with every name of ``point`` set; LookupError or ValueError for a path that leads nowhere."""
+        """A copy with every name of ``point`` set; LookupError for a path that leads nowhere."""
         fresh = copy.deepcopy(self)
         for name, value in point.items():
             root, path = _root(fresh, name)
-            _set(root, path, name, value)
+            _set(root, path, name, copy.deepcopy(value))
         return fresh
 
     def value(self, name: str, default: Any) -> Any:

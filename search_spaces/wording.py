@@ -63,7 +63,7 @@ def _path(error: Mapping[str, Any]) -> list[str]:
 
 
 def _rule(message: str) -> str:
-    rule = message.removeprefix("Input ").removeprefix("Value error, ")
+    rule = message.removeprefix("Input ").removeprefix("Value error, ").partition(" or instance of ")[0]
     for theirs, ours in _WORDS.items():
         rule = rule.replace(theirs, ours)
     return rule

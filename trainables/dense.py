@@ -54,9 +54,9 @@ class Price:
 
 
 def make_dense(task: Task, start: Start, seed: int, device: str, say: Say = print) -> Dense:
-    """Load the start, or train it once with all threads and keep it by fingerprint; then measure it."""
+    """Load the start, or train it once with half the cores and keep it by fingerprint; then measure it."""
     threads = torch.get_num_threads()
-    use_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    use_threads((os.cpu_count() or 2) // 2)  # every core at once is slower than one where others run too
     try:
         place = choose_device(device)
         state, origin = (start.state, start.origin) if start.state is not None else _trained(task, seed, place, say)
@@ -125,10 +125,13 @@ def _trained(task: Task, seed: int, device: torch.device, say: Say) -> tuple[Map
             left = spent / (number + 1) * (epochs - number - 1)
             say(f"  epoch {number + 1}/{epochs}: loss {loss:.3f}, about {left:.0f} s left")
     state = {name: tensor.detach().cpu() for name, tensor in trainer.model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.tmp")
-    torch.save(state, fresh)
-    os.replace(fresh, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}.tmp")
+        torch.save(state, fresh)
+        os.replace(fresh, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        say(f"{path} cannot be kept ({error}); the next study trains the dense network again")
     return state, "trained here"
 
 

@@ -12,10 +12,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from compress.method import Batches
 from compress.methods import method_class
@@ -138,10 +140,10 @@ class Trainer:
             torch.manual_seed(self.recipe.seed)
             return self.task.build()
 
-    @property
+    @cached_property
     def dense_macs(self) -> Macs:
         """Multiply-accumulates of the dense network."""
-        return self._count(self.build()) if not self._macs else next(iter(self._macs.values()))
+        return self._count(self.build())
 
     def step_seconds(self, steps: int = 3) -> float:
         """Seconds of one training step, the least of ``steps`` after one to warm up. Changes the weights."""
@@ -187,12 +189,13 @@ class Trainer:
 
     def _step(self, inputs: Tensor, labels: Tensor, progress: float) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        with self._precision():
-            outputs = self._forward(inputs)
-            loss = self.method.loss(self.model, outputs, labels, self.task.loss)
-        loss = loss + self.method.penalty(self.model)
-        for penalty in self.penalties:
-            loss = loss + penalty(self.model)
+        with nullcontext() if self.recipe.compile else parametrize.cached():  # hard weights are made once a step
+            with self._precision():
+                outputs = self._forward(inputs)
+                loss = self.method.loss(self.model, outputs, labels, self.task.loss)
+            loss = loss + self.method.penalty(self.model)
+            for penalty in self.penalties:
+                loss = loss + penalty(self.model)
         loss.backward()
         self.optimizer.step()
         self.method.on_step(self.model, progress)

@@ -269,6 +269,13 @@ def test_malformed_tables_are_refused(changes):
     assert _refused(_file(**changes)).startswith(("section ", "sections: ", "header: "))
 
 
+@pytest.mark.parametrize("column", ["codec", "decoder"])
+def test_an_unknown_codec_or_decoder_is_named(column):
+    message = _refused(_file(**{column: "zip"}))
+    assert message.startswith("section 'w': unknown")
+    assert "'zip'" in message
+
+
 @quick
 @given(column=st.integers(0, 7), value=plain)
 def test_any_value_in_any_column_decodes_or_is_refused(column, value):
@@ -335,6 +342,16 @@ def test_save_writes_the_bytes_and_nothing_else(tmp_path):
     save(str(path), b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["network.rf"]
+
+
+def test_a_reader_of_the_old_file_keeps_the_whole_of_it(tmp_path):
+    path = tmp_path / "network.rf"
+    save(path, b"old" * 10_000)
+    with open(path, "rb") as reader:
+        start = reader.read(10)
+        save(path, b"new")
+        assert start + reader.read() == b"old" * 10_000
+    assert path.read_bytes() == b"new"
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path):

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from search import cluster
+from search.cluster import Cluster
+from search_spaces.sections import Resources
+from tasks import TaskError
+
+
+@pytest.fixture
+def paths(monkeypatch):
+    """``PYTHONPATH`` and Ray's variables are put back."""
+    monkeypatch.setenv("PYTHONPATH", "/before")
+    for name in list(os.environ):
+        if name.startswith(("RAY_", "TUNE_")):
+            monkeypatch.setenv(name, os.environ[name])
+    return monkeypatch
+
+
+def test_workers_find_the_modules_of_the_driver(paths, tmp_path):
+    paths.syspath_prepend(tmp_path)
+    cluster._environment()
+    found = os.environ["PYTHONPATH"].split(os.pathsep)
+    assert found[0] == str(tmp_path)
+    assert os.getcwd() in found
+    assert found[-1] == "/before"
+    assert not any(path.startswith((sys.prefix, sys.base_prefix)) for path in found)
+
+
+def test_the_environment_is_made_once(paths):
+    cluster._environment()
+    once = os.environ["PYTHONPATH"]
+    cluster._environment()
+    assert os.environ["PYTHONPATH"] == once
+
+
+def test_what_the_user_says_of_ray_wins(paths):
+    paths.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    cluster._environment()
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+
+
+@pytest.mark.parametrize(("given", "environment", "local"), [(None, None, True), ("a:1", None, False), (None, "b:2", False)])
+def test_a_ray_of_our_own_where_no_address_is_given(monkeypatch, given, environment, local):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if environment:
+        monkeypatch.setenv("RAY_ADDRESS", environment)
+    assert Cluster(given).local is local
+
+
+@pytest.fixture
+def joined(own_ray, paths):
+    """Ray is there already: the study joins it."""
+    running = Cluster(None)
+    running.connect()
+    return running
+
+
+@pytest.mark.slow
+def test_a_ray_that_is_there_is_joined_and_left_running(joined):
+    import ray
+
+    assert not joined.local
+    joined.close()
+    assert ray.is_initialized()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({}, {"cpu": 1.0, "gpu": 0.0}),
+        ({"cpu": 0.5}, {"cpu": 0.5, "gpu": 0.0}),
+        ({"gpu": 0.25}, {"cpu": 1.0, "gpu": 0.0}),
+        ({"gpu": 0.25, "device": "cuda"}, {"cpu": 1.0, "gpu": 0.25}),
+        ({"device": "cpu"}, {"cpu": 1.0, "gpu": 0.0}),
+    ],
+)
+def test_what_a_trial_gets_on_a_cluster_without_gpus(joined, resources, expected):
+    assert joined.per_trial(Resources(**resources)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cpu", "limit", "concurrent"), [(1.0, None, 2), (0.5, None, 4), (0.1, None, 20), (2.0, None, 1), (1.0, 1, 1), (0.5, 9, 4)]
+)
+def test_how_many_run_at_once(joined, cpu, limit, concurrent):
+    assert joined.concurrency({"cpu": cpu, "gpu": 0.0}, limit) == concurrent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("per_trial", "needs"), [({"cpu": 3.0, "gpu": 0.0}, "3 CPUs and 0 GPUs"), ({"cpu": 1.0, "gpu": 0.5}, "1 CPUs and 0.5 GPUs")]
+)
+def test_a_trial_too_large_for_the_cluster_is_refused(joined, per_trial, needs):
+    with pytest.raises(ValueError, match=f"a trial needs {needs}, the cluster has 2 CPUs and 0 GPUs"):
+        joined.concurrency(per_trial, None)
+
+
+@pytest.mark.slow
+def test_calls_return_in_order(joined):
+    assert joined.call(lambda a, b: a - b, [(n, 1) for n in range(6)], {"cpu": 1, "gpu": 0}) == [-1, 0, 1, 2, 3, 4]
+
+
+def _refuse(message):
+    raise TaskError(message)
+
+
+@pytest.mark.slow
+def test_an_error_on_the_cluster_is_the_error_itself(joined):
+    with pytest.raises(TaskError) as caught:
+        joined.call(_refuse, [("start = 'x.pt': does not fit",)], {"cpu": 1, "gpu": 0})
+    assert str(caught.value) == "start = 'x.pt': does not fit"

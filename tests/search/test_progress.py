@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import io
+import pickle
+import time
+
+import pytest
+from ray.train._internal.storage import StorageContext
+
+from search.clock import Clock
+from search.progress import Progress, duration, speaker
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def progress(archive, said):
+    return Progress(archive, Clock(started=time.time() - 12), trials=4, say=said.append)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (45, "45 s"), (89, "89 s"), (90, "2 min"), (420, "7 min"), (7500, "2 h 05 min"), (36000, "10 h 00 min")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("quiet", "text"), [(False, "a line\n"), (True, "")])
+def test_a_speaker_prints_a_line_or_nothing(quiet, text):
+    stream = io.StringIO()
+    speaker(quiet, stream)("a line")
+    assert stream.getvalue() == text
+
+
+def test_speech_goes_to_standard_output(capsys):
+    speaker(False)("a line")
+    assert capsys.readouterr().out == "a line\n"
+
+
+def test_a_line_counts_trials_epochs_and_the_front(progress, archive, said, make_trial, report, ended):
+    ends = {"t1": report(2, 0.9, 4.0), "t2": report(1, 0.8, 3.0, trial_id="t2"), "t3": {"epoch": 1, "failed": True}}
+    for name, last in ends.items():
+        trial = make_trial(name)
+        archive.on_trial_start(0, [], trial)
+        archive.on_trial_result(0, [], trial, last)
+        archive.on_trial_complete(0, [], ended(trial, last))
+    running = make_trial("t4")
+    archive.on_trial_start(0, [], running)
+    progress.line([])
+    assert said[0].startswith("[  12 s] 1/4 trials done | 1 running | 1 stopped | 1 failed | epoch 4/8 | front 2 | hyper")
+    assert f"hypervolume {archive.hypervolume:.3f}" in said[0]
+    assert archive.hypervolume > 0
+
+
+def test_the_first_result_is_shown_at_once_and_the_next_is_held_back(progress, said, make_trial):
+    trial = make_trial()
+    for _ in range(3):
+        progress.on_trial_result(0, [], trial, {})
+    assert len(said) == 1
+    progress._printed -= 31
+    progress.on_trial_result(0, [], trial, {})
+    assert len(said) == 2
+
+
+def test_the_end_of_a_trial_is_always_shown(progress, said, make_trial):
+    for _ in range(3):
+        progress.on_trial_complete(0, [], make_trial())
+    assert len(said) == 3
+
+
+def test_a_crash_says_where_to_read_why(progress, said, make_trial, tmp_path):
+    trial = make_trial("t7")
+    trial.storage = StorageContext(str(tmp_path), experiment_dir_name="study", trial_dir_name="trial_t7")
+    progress.on_trial_error(0, [], trial)
+    assert said[0] == f"trial t7 failed; its error is in {tmp_path}/study/trial_t7/error.txt"
+    assert len(said) == 2
+
+
+def test_time_left_is_guessed_from_the_pace(progress, archive, said, make_trial, report):
+    trial = make_trial()
+    archive.on_trial_result(0, [], trial, report(1))
+    progress.on_trial_result(0, [], trial, {})
+    progress._first -= 10
+    archive.on_trial_result(0, [], trial, report(2))  # an epoch in ten seconds, six to go
+    progress.line([])
+    assert "left" not in said[0]
+    assert said[1].endswith(" | about 60 s left")
+
+
+def test_time_left_is_never_past_the_deadline(archive, said, make_trial, report):
+    progress = Progress(archive, Clock(time.time() + 20.4), 4, said.append)
+    trial = make_trial()
+    progress.on_trial_result(0, [], trial, {})
+    assert said[0].endswith(" | about 20 s left")
+    progress._first -= 100
+    archive.on_trial_result(0, [], trial, report(2))
+    progress.line([])
+    assert said[1].endswith(" | about 20 s left")
+
+
+def test_ray_keeps_it_with_the_experiment(progress, capsys):
+    pickle.loads(pickle.dumps(progress)).line([])
+    assert "0/4 trials done" in capsys.readouterr().out

@@ -1,0 +1,209 @@
+"""One trial without Ray. That it resumes, ships and steps is in the contract; here is what the contract does not ask."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from compress.metrics import count_macs
+from compress.quantizers import DeadzoneQuantizer
+from compress.schedules import Shape, learning_rate_factor
+from tests.tiny import OPTIMIZER, tiny_start, tiny_task, tiny_trainer
+from trainables.trainer import Diverged, Recipe, Trainer
+
+
+def trainer_of(method="deadzone", start=True, **changes):
+    recipe = Recipe(method=method, optimizer=OPTIMIZER, epochs=2, seed=3, images=256)
+    return Trainer(tiny_task(), replace(recipe, **changes), tiny_start() if start else None, torch.device("cpu"))
+
+
+def record_outputs(module, kept):
+    module.register_forward_hook(lambda module, inputs, output: kept.append(output.detach()))
+
+
+def test_the_first_measure_is_of_the_converted_untrained_network():
+    metrics = trainer_of().measure()
+    assert (metrics.epoch, metrics.loss, metrics.learning_rate, metrics.images_per_second) == (0, 0.0, 0.0, 0.0)
+    assert metrics.accuracy > 0.5
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_a_weight_that_is_not_finite_is_divergence(poison):
+    trainer = trainer_of()
+    with torch.no_grad():
+        next(trainer.model.parameters()).view(-1)[0] = poison
+    with pytest.raises(Diverged, match="a weight is not finite"):
+        trainer.measure()
+    with pytest.raises(Diverged, match="not finite|loss is nan in epoch 1"):
+        trainer.epoch()
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e9, 1e12, 1e30])
+@pytest.mark.parametrize("method", ["baseline", "uniform", "deadzone"])
+def test_a_hopeless_learning_rate_diverges_or_is_measured(method, rate):
+    """Never another error: what is finite is a network, what is not is divergence."""
+    trainer = trainer_of(method, optimizer={**OPTIMIZER, "base": {"lr": rate}})
+    try:
+        metrics = trainer.epoch()
+    except Diverged as error:
+        assert "finite" in str(error) or "loss is" in str(error)
+    else:
+        assert rate < 1e30
+        assert math.isfinite(metrics.loss)
+        assert 0 <= metrics.accuracy <= 1
+
+
+def test_sgd_at_a_billion_diverges():
+    optimizer = {"name": "sgd", "base": {"lr": 1e9}}
+    with pytest.raises(Diverged, match=r"loss is (nan|inf) in epoch 1"):
+        trainer_of("baseline", optimizer=optimizer).epoch()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "constant"])
+def test_learning_rate_is_a_function_of_progress(schedule):
+    trainer = trainer_of(optimizer={**OPTIMIZER, "schedule": schedule})
+    for epoch in range(2):
+        last_step = (epoch + 3 / 4) / 2  # 256 images in batches of 64, two epochs
+        factor = learning_rate_factor(schedule, last_step, Shape())
+        assert trainer.epoch().learning_rate == pytest.approx(2e-3 * factor)
+        rates = {group["group"]: group["lr"] for group in trainer.optimizer.param_groups}
+        assert rates == pytest.approx({"base": 2e-3 * factor, "dz": 2e-2 * factor, "bit": 2e-2 * factor})
+
+
+def test_progress_is_epochs_done_of_all():
+    trainer = trainer_of(epochs=4)
+    assert trainer.progress == 0.0
+    trainer.train_epoch()
+    assert trainer.progress == 0.25
+
+
+@pytest.mark.parametrize(("images", "seen"), [(100, 100), (64, 64), (None, 1197), (10**6, 1197)])
+def test_an_epoch_sees_as_many_images_as_were_asked_for(images, seen):
+    trainer = trainer_of("baseline", images=images)
+    outputs = []
+    record_outputs(trainer.model, outputs)
+    trainer.train_epoch()
+    assert trainer.images == seen
+    assert sum(len(output) for output in outputs) == seen
+
+
+def test_epochs_see_different_images():
+    trainer, outputs = trainer_of("baseline", images=64, optimizer={"base": {"lr": 0.0}}), []
+    record_outputs(trainer.model, outputs)
+    trainer.train_epoch()
+    trainer.train_epoch()
+    assert not torch.equal(outputs[0], outputs[1])
+
+
+def test_an_epoch_does_not_depend_on_the_global_generator():
+    losses = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        losses.append(trainer_of(start=False).train_epoch())
+    assert losses[0] == losses[1]
+
+
+def test_building_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    trainer_of(start=False).build()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeds_give_different_trials():
+    assert trainer_of(start=False, seed=1).train_epoch() != trainer_of(start=False, seed=2).train_epoch()
+
+
+def test_bf16_trains_and_keeps_quantizers_in_float32():
+    trainer = trainer_of(precision="bf16")
+    layers, levels = [], []
+    record_outputs(trainer.model.linear, layers)
+    quantizers = [m for m in trainer.model.modules() if isinstance(m, DeadzoneQuantizer)]
+    for quantizer in quantizers:
+        record_outputs(quantizer, levels)
+    loss = trainer.train_epoch()
+    assert math.isfinite(loss)
+    assert len(quantizers) == 3
+    assert {output.dtype for output in layers} == {torch.bfloat16}
+    assert {output.dtype for output in levels} == {torch.float32}
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+    assert trainer.measure().accuracy > 0.5
+
+
+def test_float32_is_the_default():
+    trainer, outputs = trainer_of(), []
+    record_outputs(trainer.model.linear, outputs)
+    trainer.train_epoch()
+    assert {output.dtype for output in outputs} == {torch.float32}
+
+
+def test_a_compiled_model_trains_as_the_plain_one(monkeypatch):
+    """Through the compiler's tracing but not its code generator, which needs a C++ compiler."""
+    called, compile_with = [], torch.compile
+
+    def eager(model):
+        called.append(model)
+        return compile_with(model, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", eager)
+    compiled = trainer_of(compile=True, images=128)
+    assert called == [compiled.model]
+    plain = trainer_of(images=128)
+    assert compiled.train_epoch() == pytest.approx(plain.train_epoch(), rel=1e-5)
+    assert compiled.measure().size == plain.measure().size
+
+
+def test_step_seconds_is_the_time_of_a_step_and_takes_it():
+    trainer = trainer_of()
+    before = next(trainer.model.parameters()).detach().clone()
+    assert 0 < trainer.step_seconds() < 10
+    assert not torch.equal(next(trainer.model.parameters()), before)
+
+
+def test_step_seconds_of_a_single_batch():
+    assert trainer_of(images=10).step_seconds() > 0
+
+
+def test_a_step_reduces_memory_of_gradients_to_one_batch():
+    """Gradients of one step are gone before the next: twice the same batch gives twice the same gradient."""
+    trainer = trainer_of("baseline", optimizer={"name": "sgd", "base": {"lr": 0.0}})
+    batch = next(iter(trainer._batches(0)))
+    gradients = []
+    for _ in range(2):
+        trainer._step(*batch, 0.0)
+        gradients.append(trainer.model.linear.weight.grad.clone())
+    assert torch.allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
+def test_penalties_are_added_to_the_loss():
+    penalty = {"name": "group_lasso", "lambda_linear": 1.0, "lambda_conv": 1.0}
+    assert trainer_of(penalties=(penalty,)).train_epoch() > trainer_of().train_epoch() + 1
+
+
+def test_dense_macs_are_those_of_the_dense_network_whatever_was_measured_first():
+    trainer = trainer_of()
+    shrunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    assert trainer._count(shrunk).total == 640
+    assert trainer.dense_macs.total == count_macs(trainer.build(), (1, 8, 8)).total > 640
+
+
+def test_metrics_of_the_shipped_network_agree_with_each_other():
+    trainer = tiny_trainer("deadzone")
+    metrics = trainer.epoch()
+    assert metrics.epoch == trainer.epochs_done == 1
+    assert metrics.gops == 2 * count_macs(trainer.shipped.network, (1, 8, 8)).total / 1e9
+    assert metrics.rel_bops <= metrics.rel_bops_dense <= 1
+    assert metrics.images_per_second > 0
+    assert metrics.seconds > 0
+    assert trainer.shipped.artifact.card["original_weights"] == trainer.weights
+
+
+def test_the_card_names_method_network_and_data():
+    card = tiny_trainer("uniform").ship().artifact.card
+    assert card["method"] == "uniform"
+    assert card["network"] == {"name": "tests.tiny:small_net", "kwargs": {}}
+    assert (card["data"], card["split"], card["input_shape"]) == ("digits", "holdout-300", [1, 8, 8])
