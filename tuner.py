@@ -97,7 +97,8 @@ def _search(space: Space, arguments: argparse.Namespace, words: list[str]) -> in
         print("ratefront: interrupted; above is what was reached", file=sys.stderr)
         return INTERRUPTED
     if not len(front):
-        print("ratefront: no network is five points better than guessing", file=sys.stderr)
+        ended = "no network is five points better than guessing" if front.about["trials"] else "no time for a trial"
+        print(f"ratefront: {ended}", file=sys.stderr)
         return ERROR
     return DONE
 

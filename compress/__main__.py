@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (OSError, RuntimeError) as error:  # torch.save raises either
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        print(f"{arguments.out}: cannot be written ({reason})", file=sys.stderr)
+        print(f"{getattr(arguments, 'out', 'output')}: cannot be written ({reason})", file=sys.stderr)
         return 2
     return 0
 

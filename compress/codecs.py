@@ -17,9 +17,11 @@ __all__ = ["CODECS", "Codec", "codec_for"]
 
 Array = NDArray[np.generic]
 # Symbols are one narrow integer each: no alignment to model (pb = 0) and two neighbours of context pay most.
-_FILTERS = [
-    {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 2, "lp": 0, "pb": 0, "dict_size": 1 << 24}
-]
+_LZMA = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 2, "lp": 0, "pb": 0}
+_DICTIONARY = (
+    1 << 12,
+    1 << 24,
+)  # bytes: the encoder's is as large as the tensor, since a large one costs time to clear
 _WIDTHS = {1: "<i1", 2: "<i2", 4: "<i4"}
 
 
@@ -42,17 +44,20 @@ def _decode_floats(data: bytes, count: int) -> Array:
 
 
 def _encode_lzma(values: Array) -> bytes:
-    peak = int(np.abs(values.astype(np.int64)).max(initial=0))
-    width = next(w for w in _WIDTHS if peak < 1 << (8 * w - 1) or w == 4)
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    width = next((w for w in _WIDTHS if -(1 << (8 * w - 1)) <= low and high < 1 << (8 * w - 1)), 0)
+    if not width:
+        raise ValueError(f"integers from {low} to {high}, expected 32 bits at most")
     packed = values.astype(_WIDTHS[width]).tobytes()
-    return bytes([width]) + lzma.compress(packed, lzma.FORMAT_RAW, filters=_FILTERS)
+    size = min(max(_DICTIONARY[0], 1 << len(packed).bit_length()), _DICTIONARY[1])
+    return bytes([width]) + lzma.compress(packed, lzma.FORMAT_RAW, filters=[{**_LZMA, "dict_size": size}])
 
 
 def _decode_lzma(data: bytes, count: int) -> Array:
     width = data[0] if data else 0
     if width not in _WIDTHS:
         raise ValueError(f"integer width {width}, expected 1, 2 or 4 bytes")
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{**_LZMA, "dict_size": _DICTIONARY[1]}])
     try:  # one byte more than declared is enough to see that there is too much
         packed = decoder.decompress(data[1:], max_length=count * width + 1)
     except lzma.LZMAError as error:

@@ -47,6 +47,8 @@ class OptimizerKnobs:
     def __post_init__(self) -> None:
         _require("name", self.name, f"must be one of {', '.join(OPTIMIZERS)}", self.name in OPTIMIZERS)
         _require("schedule", self.schedule, f"must be one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES)
+        _require("gamma", self.gamma, "must be a finite number from 0", 0 <= self.gamma < float("inf"))
+        _require("power", self.power, "must be a finite number above 0", 0 < self.power < float("inf"))
         inside = all(0 < m < 1 for m in self.milestones)
         _require("milestones", list(self.milestones), "must lie in (0, 1), the share of the epochs done", inside)
         _require("base.lr", self.base.lr, "must be given", self.base.lr is not None)
@@ -85,7 +87,7 @@ def build_optimizer(knobs: OptimizerKnobs, groups: Mapping[str, list[nn.Paramete
     """One optimizer over the method's groups; each keeps its starting rate as ``initial_lr``."""
     rows = []
     for name, parameters in groups.items():
-        group = getattr(knobs, name)
+        group = getattr(knobs, name, knobs.base)  # a group of a method's own trains as base does
         lr = knobs.base.lr if group.lr is None else group.lr
         row = {"params": parameters, "lr": lr, "initial_lr": lr, "weight_decay": group.weight_decay, "group": name}
         rows.append({**row, "momentum": group.momentum} if knobs.name == "sgd" else row)

@@ -80,7 +80,10 @@ def build_penalties(specs: Iterable[Mapping[str, Any]]) -> list[Penalty]:
     """``[{name: group_lasso, lambda: 1e-4}]`` to callables; KnobError for a knob that is not there or out of range."""
     built: list[Penalty] = []
     for spec in specs:
-        name, knobs = spec["name"], {k: v for k, v in spec.items() if k != "name"}
+        name = str(spec.get("name"))
+        if name not in PENALTIES:
+            raise KnobError(f"penalties.name = {name!r}: must be one of {', '.join(PENALTIES)}")
+        knobs = {k: v for k, v in spec.items() if k != "name"}
         unknown = sorted(set(knobs) - set(penalty_knobs(name)))
         if unknown:
             raise KnobError(

@@ -47,7 +47,8 @@ def select_layers(
 class QuantizedMethod(Method):
     """Knobs common to quantising methods.
 
-    ``scale``: one step size a ``tensor`` or an output ``channel``. ``statistic``: R is the ``quantile`` of |w| or its
+    ``scale``: one step size a ``tensor`` or a ``channel``, the first axis of a weight (the output channel, but of
+    transposed convolutions). ``statistic``: R is the ``quantile`` of |w| or its
     ``max``. ``layer_bits``: fixed widths for layers by pattern, ``[{layers: "conv1", bits: 8}]``; the first that fits.
     """
 
@@ -62,6 +63,8 @@ class QuantizedMethod(Method):
         require("scale", self.scale, "must be tensor or channel", self.scale in ("tensor", "channel"))
         require("statistic", self.statistic, "must be quantile or max", self.statistic in ("quantile", "max"))
         require("quantile", self.quantile, "must lie in (0, 1]", 0 < self.quantile <= 1)
+        for name in ("exclude_layers", "exclude_types"):
+            require(name, getattr(self, name), "must be a list of names", not isinstance(getattr(self, name), str))
         for entry in self.layer_bits:
             require(
                 "layer_bits", dict(entry), "an entry has the keys layers and bits", set(entry) == {"layers", "bits"}
@@ -75,6 +78,9 @@ class QuantizedMethod(Method):
     def prepare(self, model: nn.Module, batches: Batches) -> None:
         layers = select_layers(model, self.exclude_layers, self.exclude_types)
         require("exclude_layers", list(self.exclude_layers), "leaves no layer to quantise", bool(layers))
+        for entry in self.layer_bits:
+            fits = any(fnmatchcase(name, entry["layers"]) for name in layers)
+            require("layer_bits", entry["layers"], f"fits no layer; they are {', '.join(layers)}", fits)
         for name, module in layers.items():
             weight = module.get_parameter("weight")
             quantizer = self.quantizer(self._fixed_bits(name)).to(weight.device)

@@ -7,7 +7,7 @@ Dead zone (Wenshøj et al. 2025, arXiv 2512.12981). With R a statistic of |w| (n
     δ = (d - s) / 2               shift
     u = sign(w) relu(|w| - δ),  q = clip(round(u / s), -Q, Q),  hard w = s q + δ sign(q)
 
-q = 0 exactly where |w| <= d/2. Gradients pass straight through round, clip and relu; sign and R are constants.
+ε = 1e-8 is added to every s, so that a tensor of zeros divides by something. q = 0 exactly where |w| <= d/2. Gradients pass straight through round, clip and relu; sign and R are constants.
 
 Uniform: s = R / Q, hard w = s clip(round(w / s), -Q, Q); round is straight-through, clip differentiates normally.
 """

@@ -159,7 +159,11 @@ class _Study:
         write_text(self.study_yaml, study_text(opened.space, self.settings.command, found))
         objectives = list(opened.space.file.objectives)
         self.tracking.expect(objectives, opened.space.file.budget.epochs)
-        params: dict[str, Any] = {"space": opened.space.name, "split": opened.task.data.split, "objectives": ",".join(objectives)}
+        params: dict[str, Any] = {
+            "space": opened.space.name,
+            "split": opened.task.data.split,
+            "objectives": ",".join(objectives),
+        }
         params |= {f"dense_{name}": value for name, value in reference.items()}
         tags = {**study_tags(opened.space, opened.data_used), "start": dense.origin}
         self.tracking.begin(params, tags, self.study_yaml)
@@ -255,7 +259,8 @@ def _new_folder(root: Path, name: str) -> Path:
     if "/" in name or name in ("", ".", ".."):
         raise StudyError(f"name = {name!r}: must be a plain folder name")
     try:
-        (folder / ARTIFACTS).mkdir(parents=True)
+        folder.mkdir(parents=True)
+        (folder / ARTIFACTS).mkdir()
     except FileExistsError as error:
         raise StudyError(f"name = {name!r}: {folder} exists; choose another --name") from error
     except OSError as error:

@@ -186,9 +186,14 @@ class Space:
             raise SpaceError(f"{self.origin}: {section}.{error.args[0]}") from error
         prefix = f"{self.origin}: "
         try:
-            filled(self.method, settings.knobs)
+            method = filled(self.method, settings.knobs)
         except ValidationError as error:
             raise SpaceError(first_error(prefix + f"{section}.", error, {(): list(self.method.knobs())})) from error
+        phases, epochs = method.phases(self.file.budget.epochs), self.file.budget.epochs
+        if sum(phases.values()) != epochs or min(phases.values()) < 0:
+            raise SpaceError(
+                f"{prefix}budget.epochs = {epochs}: {self.file.method} divides it into {dict(phases)}, which does not add up"
+            )
         for number, spec in enumerate(settings.penalties):
             check_penalty(f"{prefix}penalties.{number}.", spec)
         optimizer_knobs(self.origin, settings.optimizer, self._yaml_epochs())

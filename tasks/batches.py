@@ -49,7 +49,7 @@ class Part:
     def normalise(self, images: Tensor) -> Tensor:
         """float32, uint8 brought to [0, 1] first; pictures scaled, in the memory format that convolutions are fastest in."""
         x = images.float() / 255 if images.dtype == torch.uint8 else images
-        if x.dim() == 4 and self.image_size not in (None, x.shape[2]):
+        if x.dim() == 4 and self.image_size and x.shape[2:] != (self.image_size,) * 2:
             x = F.interpolate(x, size=(self.image_size,) * 2, mode="bilinear", align_corners=False, antialias=True)
         x = (x - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x

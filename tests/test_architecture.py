@@ -62,8 +62,12 @@ def test_every_name_in_all_exists_and_files_are_short(room):
                 public = ast.literal_eval(node.value)
                 assert len(public) <= 12 if path.name == "__init__.py" else len(public) <= 8, path
                 defined = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
-                defined |= {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
-                defined |= {n.target.id for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+                defined |= {
+                    t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)
+                }
+                defined |= {
+                    n.target.id for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+                }
                 defined |= {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
                 assert set(public) <= defined, path
 

@@ -16,7 +16,7 @@ from compress.methods import method_class
 from search_spaces import Space, available
 from search_spaces.names import place
 from tasks import evaluate
-from tests.tiny import small_net, tiny_task, tiny_trainer
+from tests.tiny import small_net, tiny_trainer
 from trainables.trainer import Trainer
 
 pytestmark = pytest.mark.parametrize("word", trainables.available())

@@ -6,19 +6,21 @@ import math
 
 import torch
 
+from tasks import TaskError
+
 __all__ = ["DEVICES", "choose_device", "use_threads"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto``: cuda, else mps, else cpu. ValueError where the named device is not here."""
+    """``auto``: cuda, else mps, else cpu. TaskError where the named device is not here."""
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if present[d]))
     if not present.get(name, False):
         here = ", ".join(d for d, there in present.items() if there)
-        raise ValueError(f"device = {name!r}: not on this machine, which has {here}")
+        raise TaskError(f"device = {name!r}: not on this machine, which has {here}")
     return torch.device(name)
 
 

@@ -12,6 +12,7 @@ paper are ``lambda_dz`` and ``lambda_bit``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -46,6 +47,9 @@ class Deadzone(QuantizedMethod):
         for name in ("fixed_bit_val", "max_bits"):
             value = getattr(self, name)
             require(name, value, "must be a whole number from 2 to 16", is_width(value))
+        for name in ("init_deadzone_logit", "init_bit_logit"):
+            value = getattr(self, name)
+            require(name, value, "must be a finite number", math.isfinite(value))
         for name in ("lambda_dz", "lambda_bit"):
             value = getattr(self, name)
             require(name, value, "must be a finite number from 0", 0 <= value < float("inf"))

@@ -309,6 +309,25 @@ def test_floats_never_change_the_shape_of_a_tensor(shape, count):
     assert _refused(_pack({"tensors": [row]}, section)).startswith("section 'w': ")
 
 
+def test_an_index_map_of_floats_belongs_to_raw_and_no_other_decoder():
+    floats = STEP.tobytes() + np.ones(3, "<f4").tobytes()
+    row, _ = _row(codec="float32", length=len(floats))
+    assert _refused(_pack({"tensors": [row]}, floats)).startswith("section 'w': ")
+    integers = CODECS["lzma"].encode(np.ones(3, int))
+    row, _ = _row(decoder="raw", floats={}, length=len(integers))
+    assert _refused(_pack({"tensors": [row]}, integers)).startswith("section 'w': ")
+
+
+@pytest.mark.parametrize("bits", [-1, 65, True, float("nan"), float("inf"), "4"])
+def test_weight_bits_are_a_number_from_0_to_64(bits):
+    assert _refused(_file(bits=bits)).startswith("section 'w': ")
+
+
+def test_a_tensor_has_at_most_32_axes():
+    assert decode(_file(shape=[1] * 31 + [3])).tensors[0].weights().ndim == 32
+    assert _refused(_file(shape=[1] * 32 + [3])).startswith("section 'w': ")
+
+
 def test_two_tensors_of_one_name_are_refused():
     row, section = _row()
     _refused(_pack({"tensors": [row, row]}, section + section))

@@ -107,3 +107,8 @@ def test_codec_follows_the_kind_of_index():
     assert codec_for(np.zeros(2, np.float32)) == "float32"
     assert codec_for(np.zeros(2, np.float64)) == "float32"
     assert codec_for(np.zeros(2, np.int32)) == codec_for(np.zeros(2, np.int64)) == "lzma"
+
+
+def test_integers_of_more_than_32_bits_are_refused():
+    with pytest.raises(ValueError, match="32 bits at most"):
+        CODECS["lzma"].encode(np.array([2**31]))

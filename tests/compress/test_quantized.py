@@ -101,9 +101,10 @@ def test_the_first_pattern_that_fits_gives_the_bits(no_batches):
 
 
 def test_a_pattern_fits_whole_names_and_case(no_batches):
-    entries = [{"layers": "conv1", "bits": 2}, {"layers": "HEAD", "bits": 2}]
-    widths = _widths(_model(), no_batches, layer_bits=entries)
+    widths = _widths(_model(), no_batches, layer_bits=[{"layers": "conv1", "bits": 2}])
     assert [name for name, bits in widths.items() if bits == 2] == ["conv1"]
+    with pytest.raises(KnobError, match="layer_bits = 'HEAD': fits no layer; they are conv1, "):
+        _widths(_model(), no_batches, layer_bits=[{"layers": "HEAD", "bits": 2}])
 
 
 def test_the_bits_of_a_pattern_bound_the_levels(no_batches):

@@ -44,7 +44,9 @@ def test_what_the_user_says_of_ray_wins(paths):
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
 
 
-@pytest.mark.parametrize(("given", "environment", "local"), [(None, None, True), ("a:1", None, False), (None, "b:2", False)])
+@pytest.mark.parametrize(
+    ("given", "environment", "local"), [(None, None, True), ("a:1", None, False), (None, "b:2", False)]
+)
 def test_a_ray_of_our_own_where_no_address_is_given(monkeypatch, given, environment, local):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if environment:
@@ -86,7 +88,8 @@ def test_what_a_trial_gets_on_a_cluster_without_gpus(joined, resources, expected
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("cpu", "limit", "concurrent"), [(1.0, None, 2), (0.5, None, 4), (0.1, None, 20), (2.0, None, 1), (1.0, 1, 1), (0.5, 9, 4)]
+    ("cpu", "limit", "concurrent"),
+    [(1.0, None, 2), (0.5, None, 4), (0.1, None, 20), (2.0, None, 1), (1.0, 1, 1), (0.5, 9, 4)],
 )
 def test_how_many_run_at_once(joined, cpu, limit, concurrent):
     assert joined.concurrency({"cpu": cpu, "gpu": 0.0}, limit) == concurrent
@@ -94,7 +97,8 @@ def test_how_many_run_at_once(joined, cpu, limit, concurrent):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("per_trial", "needs"), [({"cpu": 3.0, "gpu": 0.0}, "3 CPUs and 0 GPUs"), ({"cpu": 1.0, "gpu": 0.5}, "1 CPUs and 0.5 GPUs")]
+    ("per_trial", "needs"),
+    [({"cpu": 3.0, "gpu": 0.0}, "3 CPUs and 0 GPUs"), ({"cpu": 1.0, "gpu": 0.5}, "1 CPUs and 0.5 GPUs")],
 )
 def test_a_trial_too_large_for_the_cluster_is_refused(joined, per_trial, needs):
     with pytest.raises(ValueError, match=f"a trial needs {needs}, the cluster has 2 CPUs and 0 GPUs"):

@@ -15,9 +15,7 @@ FIELDS = {"trial_id", "epoch", "accuracy", "test_accuracy", "rate", "size_bytes"
 def member(trial_id, accuracy, size, **config):
     metrics = {"epoch": 3, "accuracy": accuracy, "rate": size / 100, "size": size, "ratio": 8.0, "gops": 0.5}
     metrics |= {"rel_bops": 0.1, "dead_zone": 0.25}
-    return Member(
-        trial_id=trial_id, epoch=3, metrics=metrics, config=config, artifact=f"artifacts/{trial_id}-e003.rf"
-    )
+    return Member(trial_id=trial_id, epoch=3, metrics=metrics, config=config, artifact=f"artifacts/{trial_id}-e003.rf")
 
 
 @pytest.fixture

@@ -23,7 +23,15 @@ def progress(archive, said):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.4, "0 s"), (45, "45 s"), (89, "89 s"), (90, "2 min"), (420, "7 min"), (7500, "2 h 05 min"), (36000, "10 h 00 min")],
+    [
+        (0.4, "0 s"),
+        (45, "45 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (420, "7 min"),
+        (7500, "2 h 05 min"),
+        (36000, "10 h 00 min"),
+    ],
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
@@ -51,7 +59,9 @@ def test_a_line_counts_trials_epochs_and_the_front(progress, archive, said, make
     running = make_trial("t4")
     archive.on_trial_start(0, [], running)
     progress.line([])
-    assert said[0].startswith("[  12 s] 1/4 trials done | 1 running | 1 stopped | 1 failed | epoch 4/8 | front 2 | hyper")
+    assert said[0].startswith(
+        "[  12 s] 1/4 trials done | 1 running | 1 stopped | 1 failed | epoch 4/8 | front 2 | hyper"
+    )
     assert f"hypervolume {archive.hypervolume:.3f}" in said[0]
     assert archive.hypervolume > 0
 

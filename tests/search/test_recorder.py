@@ -122,7 +122,10 @@ def test_a_server_that_is_not_there_neither_blocks_nor_raises(closed_address, sa
     assert recorder.close() == 5
     assert time.monotonic() - started < 15
     assert "does not answer" in said[0]
-    assert said[-1] == f"MLflow at http://{closed_address}: 5 records were not delivered; the study's folder holds all of them"
+    assert (
+        said[-1]
+        == f"MLflow at http://{closed_address}: 5 records were not delivered; the study's folder holds all of them"
+    )
     assert len(said) == 2
     assert all("\n" not in line for line in said)
 

@@ -548,3 +548,10 @@ def test_any_change_to_a_space_is_a_space_or_one_line(raw, refused, mutations, c
         return
     for form, draw in itertools.product((space, space.embedded()), (first, last)):
         assert_can_be_trained(form.config(form.point(draw)))
+
+
+@pytest.mark.parametrize("phases", [{"train": 1, "retrain": 2}, {"train": 5, "retrain": -1}])
+def test_a_division_of_the_epochs_that_does_not_add_up_is_refused(monkeypatch, phases):
+    monkeypatch.setattr(method_class("deadzone"), "phases", lambda self, epochs: phases)
+    with pytest.raises(SpaceError, match="does not add up"):
+        Space.load("smoke", {"budget.epochs": 4})

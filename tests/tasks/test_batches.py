@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -200,6 +202,21 @@ def test_scaling_agrees_with_pillow(size):
     images = torch.from_numpy(np.random.RandomState(0).randint(0, 256, (3, 3, 12, 12), dtype=np.uint8))
     part = Part(images, torch.zeros(3, dtype=torch.int64), torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), size)
     for before, after in zip(images, part.normalise(images), strict=True):
+        assert after.shape == (3, size, size)
         picture = Image.fromarray(before.permute(1, 2, 0).numpy()).resize((size, size), Image.Resampling.BILINEAR)
         expected = torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy()).float() / 255
         assert (after - expected).abs().max() <= 1.5 / 255
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6), (3, 6, 4), (3, 4, 4)])
+def test_inputs_have_the_shape_that_the_data_promise(make_data, shape):
+    """Oblong pictures too, one of whose sides is right already."""
+    data = replace(make_data(shape=shape), image_size=4)
+    inputs = torch.cat([x for x, _ in epoch(data)])
+    assert inputs.shape[1:] == data.input_shape == (3, 4, 4)
+
+
+def test_pictures_of_the_right_size_keep_every_pixel(make_data):
+    data = make_data()
+    part, sized = part_of(data), part_of(replace(data, image_size=4))
+    assert torch.equal(sized.normalise(sized.images), part.normalise(part.images))

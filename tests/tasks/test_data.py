@@ -79,6 +79,7 @@ def test_a_split_is_stratified_disjoint_and_fixed(labels, share):
     held, kept = data.validation.images[:, 0], data.train.images[:, 0]
     assert sorted([*held, *kept]) == list(range(len(labels)))
     assert len(held) == count
+    assert held.tolist() == sorted(held)
     np.testing.assert_array_equal(held, again.validation.images[:, 0])
     for kind, size in zip(*np.unique(labels, return_counts=True), strict=True):
         assert abs((data.validation.labels == kind).sum() - size * count / len(labels)) < 1

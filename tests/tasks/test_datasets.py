@@ -251,6 +251,11 @@ def test_a_pickle_of_anything_but_arrays_is_refused_even_with_the_right_digest(c
     assert not marker.exists()
 
 
+def test_an_arrays_name_in_another_module_is_refused(cifar):
+    with pytest.raises(pickle.UnpicklingError, match=r"os\.dtype has no place"):
+        read_source("cifar10", cifar(data_batch_2=b"\x80\x03cos\ndtype\n."), None, 0)
+
+
 @pytest.fixture
 def archive(cifar, tmp_path, monkeypatch):
     """CIFAR-10 as it is published, one archive; returns (its bytes, a folder without it)."""

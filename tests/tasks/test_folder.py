@@ -19,7 +19,7 @@ def write(folder, colour, count, size=(12, 9), mode="RGB", kind="png"):
 def pictures(tmp_path):
     folder = tmp_path / "colours"
     for name, colour in COLOURS.items():
-        write(folder / "train" / name, colour, 5)
+        write(folder / "train" / name, colour, 7)
         write(folder / "test" / name, colour, 2)
     return folder
 
@@ -28,12 +28,12 @@ def test_a_folder_is_a_data_set(pictures):
     source = read_folder(pictures, None, 0)
     assert source.name == "colours"
     assert source.classes == ["blue", "green", "red"]
-    assert source.train.images.shape == (15, 3, 32, 32)
+    assert source.train.images.shape == (21, 3, 32, 32)
     assert source.test.images.shape == (6, 3, 32, 32)
     assert source.test.labels.tolist() == [0, 0, 1, 1, 2, 2]
     for image, label in zip(source.train.images, source.train.labels, strict=True):
         assert image[:, 5, 7].tolist() == list(COLOURS[source.classes[label]])
-    assert (source.flip, source.pad, source.holdout) == (True, 4, 3)
+    assert (source.flip, source.pad, source.holdout) == (True, 4, 4)
 
 
 def test_its_normalisation_is_that_of_its_training_pictures(pictures):
@@ -45,8 +45,8 @@ def test_its_normalisation_is_that_of_its_training_pictures(pictures):
 
 def test_a_fifth_is_held_out(pictures):
     data = split_source(read_folder(pictures, 8, 0), "holdout")
-    assert [len(p) for p in (data.train, data.validation, data.test)] == [12, 3, 6]
-    assert data.validation.labels.tolist() == [0, 1, 2]
+    assert [len(p) for p in (data.train, data.validation, data.test)] == [17, 4, 6]
+    assert set(data.validation.labels.tolist()) == {0, 1, 2}
 
 
 def test_pictures_of_any_size_and_mode_are_scaled_and_made_rgb(pictures):
@@ -54,9 +54,9 @@ def test_pictures_of_any_size_and_mode_are_scaled_and_made_rgb(pictures):
     write(pictures / "train" / "green", (90, 90, 90), 1, mode="L")
     write(pictures / "train" / "blue", COLOURS["blue"], 1, mode="P", kind="gif")
     images = read_folder(pictures, 16, 0).train.images
-    assert images.shape == (16, 3, 16, 16)  # the gif stands beside five PNGs, the others replace one each
-    assert images[6].reshape(3, -1).T.tolist() == [[90, 90, 90]] * 256
-    assert images[11].reshape(3, -1).T.tolist() == [list(COLOURS["red"])] * 256
+    assert images.shape == (22, 3, 16, 16)  # the gif stands beside seven PNGs, the others replace one each
+    assert images[8].reshape(3, -1).T.tolist() == [[90, 90, 90]] * 256
+    assert images[15].reshape(3, -1).T.tolist() == [list(COLOURS["red"])] * 256
 
 
 def test_threads_change_nothing(pictures):
@@ -69,7 +69,8 @@ def test_threads_change_nothing(pictures):
 def test_a_file_that_is_no_picture_is_named(pictures, content):
     path = pictures / "train" / "green" / "01.png"
     whole = path.read_bytes()
-    damaged = {"short": whole[:-25], "broken chunk": whole.replace(b"IDAT", b"\x0b\xee\x96\xef")}
+    start = whole.index(b"IDAT") - 4
+    damaged = {"short": whole[:-25], "broken chunk": whole[:start] + b"\0\0\0\x05" + whole[start + 4 :]}
     path.write_bytes(damaged.get(content, content) if isinstance(content, str) else content)
     with pytest.raises(TaskError, match="not a picture") as caught:
         read_folder(pictures, None, 0)

@@ -81,6 +81,12 @@ def test_published_weights_are_fetched_once_and_bring_split_and_normalisation(pu
     assert same_state(find(word, tmp_path).state)
 
 
+def test_a_study_from_scratch_is_measured_against_published_weights_and_split_like_them(published, tmp_path):
+    start = find("scratch", tmp_path)
+    assert (start.kind, start.origin, start.split) == ("scratch", published, "test-halves")
+    assert same_state(start.state)
+
+
 def test_without_a_network_auto_trains_and_published_is_missing(published, server, tmp_path):
     server.files.clear()
     assert find("auto", tmp_path).kind == "train"

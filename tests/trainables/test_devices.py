@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tasks import TaskError
 from trainables.devices import DEVICES, choose_device, use_threads
 
 
@@ -24,7 +25,7 @@ def test_auto_takes_the_fastest_that_is_here():
 
 @pytest.mark.parametrize("name", ["tpu", "", "CPU"])
 def test_other_names_are_refused_with_what_is_here(name):
-    with pytest.raises(ValueError, match=f"device = '{name}': not on this machine, which has cpu"):
+    with pytest.raises(TaskError, match=f"device = '{name}': not on this machine, which has cpu"):
         choose_device(name)
 
 
@@ -34,7 +35,7 @@ def test_a_device_is_chosen_where_it_is_here_and_refused_where_not(name):
     if present:
         assert choose_device(name).type == name
     else:
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(TaskError, match=name):
             choose_device(name)
 
 

@@ -38,23 +38,26 @@ def test_a_weight_that_is_not_finite_is_divergence(poison):
         next(trainer.model.parameters()).view(-1)[0] = poison
     with pytest.raises(Diverged, match="a weight is not finite"):
         trainer.measure()
-    with pytest.raises(Diverged, match="not finite|loss is nan in epoch 1"):
+    with pytest.raises(Diverged, match=r"not finite|loss is nan in epoch 1"):
         trainer.epoch()
+
+
+def epoch_or_none(trainer):
+    try:
+        return trainer.epoch()
+    except Diverged:
+        return None
 
 
 @pytest.mark.parametrize("rate", [1e6, 1e9, 1e12, 1e30])
 @pytest.mark.parametrize("method", ["baseline", "uniform", "deadzone"])
-def test_a_hopeless_learning_rate_diverges_or_is_measured(method, rate):
-    """Never another error: what is finite is a network, what is not is divergence."""
-    trainer = trainer_of(method, optimizer={**OPTIMIZER, "base": {"lr": rate}})
-    try:
-        metrics = trainer.epoch()
-    except Diverged as error:
-        assert "finite" in str(error) or "loss is" in str(error)
-    else:
-        assert rate < 1e30
-        assert math.isfinite(metrics.loss)
-        assert 0 <= metrics.accuracy <= 1
+def test_at_a_hopeless_learning_rate_what_is_finite_is_measured_and_the_rest_diverges(method, rate):
+    metrics = epoch_or_none(trainer_of(method, optimizer={**OPTIMIZER, "base": {"lr": rate}}))
+    if metrics is None:
+        return
+    assert rate < 1e30
+    assert math.isfinite(metrics.loss)
+    assert 0 <= metrics.accuracy <= 1
 
 
 def test_sgd_at_a_billion_diverges():
@@ -168,8 +171,7 @@ def test_step_seconds_of_a_single_batch():
     assert trainer_of(images=10).step_seconds() > 0
 
 
-def test_a_step_reduces_memory_of_gradients_to_one_batch():
-    """Gradients of one step are gone before the next: twice the same batch gives twice the same gradient."""
+def test_gradients_of_a_step_are_gone_before_the_next():
     trainer = trainer_of("baseline", optimizer={"name": "sgd", "base": {"lr": 0.0}})
     batch = next(iter(trainer._batches(0)))
     gradients = []
