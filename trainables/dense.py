@@ -8,7 +8,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks import Part, Task, TaskError, evaluate
+from tasks import Task, TaskError, evaluate
 from tasks.starts import Start
 from trainables.devices import choose_device, use_threads
 from trainables.trainer import Recipe, Trainer
@@ -77,14 +77,10 @@ def price_of(task: Task, recipe: Recipe, device: str, cpus: float) -> Price:
         trainer = Trainer(task, recipe, None, choose_device(device))
         step = trainer.step_seconds()
         started = time.perf_counter()
-        sample = Part(
-            trainer.validation.images[:500],
-            trainer.validation.labels[:500],
-            trainer.validation.mean,
-            trainer.validation.std,
-        )
+        whole = trainer.validation
+        sample = replace(whole, images=whole.images[:500], labels=whole.labels[:500])
         evaluate(trainer.model, sample, task.spec.eval_batch_size)
-        evaluation = (time.perf_counter() - started) * len(trainer.validation) / len(sample)
+        evaluation = (time.perf_counter() - started) * len(whole) / len(sample)
     finally:
         torch.set_num_threads(threads)
     epoch = step * trainer.images / task.spec.batch_size + evaluation

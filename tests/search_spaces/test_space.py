@@ -136,7 +136,11 @@ MISTAKES = [
     ("search/dz.decay", KNOB, "search.dz.decay: not a knob of deadzone"),
     ("fixed/scal", 3, "fixed.scal: not a knob of deadzone, its penalties or the optimizer; did you mean 'scale'?"),
     ("search/quantile/when", {"statistics": "max"}, "search.quantile.when.statistics: no such knob; did you mean"),
-    ("search/quantile/when", {"learnable_deadzon": True}, "search.quantile.when.learnable_deadzon: no such knob; did"),
+    (
+        "search/quantile/when",
+        {"learnable_deadzon": 1},
+        "search.quantile.when.learnable_deadzon: no such knob; did you mean 'learnable_deadzone'?",
+    ),
     ("fixed/quantile", 0.9, "search.quantile: stands under fixed too; it is one or the other"),
     ("search/learnable_bit/when", {"max_bits": 4}, "search.learnable_bit.when: the conditions go round in a circle"),
     ("search/quantile/when", {"quantile": 1}, "search.quantile.when: the conditions go round in a circle"),
@@ -485,8 +489,10 @@ def test_milestones_of_the_embedded_section_are_epochs_of_its_own_budget(raw):
     assert space.embedded().config({})["optimizer"]["milestones"] == [0.25, 0.75]
 
 
-def test_a_budget_that_only_the_changes_give_is_enough(raw):
-    del raw["budget"], raw["embedded"]
+@pytest.mark.parametrize("budget", [{}, {"epochs": 0}, {"epochs": "x"}, None])
+def test_a_budget_that_only_the_changes_give_is_enough(raw, budget):
+    raw["budget"] = budget
+    del raw["embedded"]
     assert load(raw, {"budget.epochs": 4}).config({})["optimizer"]["milestones"] == [0.5, 0.75]
 
 

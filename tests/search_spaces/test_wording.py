@@ -93,6 +93,10 @@ def test_an_unknown_key_comes_before_what_it_leaves_missing(line):
     assert "budget.epoch = 4: unknown key; did you mean 'epochs'?" in line(budget={"epoch": 4})
 
 
+def test_nothing_is_said_of_the_classes_behind_a_section(line):
+    assert line(budget=3) == "x.yaml: budget = 3: must be a mapping"
+
+
 def test_long_values_are_cut(line):
     text = line(method=["x" * 500])
     assert text == f"x.yaml: method = ['{'x' * 78}...: must be a string"

@@ -115,7 +115,7 @@ def test_training_inputs_are_normalised(make_data):
 
 @pytest.mark.parametrize("shape", [(7,), (2, 7)])
 def test_features_are_normalised_but_neither_scaled_nor_shaken(make_data, shape):
-    data = make_data(flip=True, pad=2, mean=(1.0,), std=(2.0,))
+    data = replace(make_data(flip=True, pad=2, mean=(1.0,), std=(2.0,)), image_size=5)
     features = Arrays(np.random.RandomState(0).randn(12, *shape).astype(np.float32), np.arange(12))
     part = Part.of(features, data, CPU)
     inputs = torch.cat([x for x, _ in training_batches(part, data, 5, None, (0, 0))])
