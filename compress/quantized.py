@@ -69,6 +69,7 @@ class QuantizedMethod(Method):
             require(
                 "layer_bits", dict(entry), "an entry has the keys layers and bits", set(entry) == {"layers", "bits"}
             )
+            require("layer_bits", dict(entry), "layers must be a pattern of names", isinstance(entry["layers"], str))
             require("layer_bits", dict(entry), "bits must be a whole number from 2 to 16", is_width(entry["bits"]))
 
     @abstractmethod
