@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return compress_main(words[1:])
     arguments = _parser().parse_args(words)
     if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # package.module:factory is found where the command is given
+        sys.path.append(str(Path.cwd()))  # package.module:factory is found where the command is given
     try:
         return _act(arguments, words)
     except KeyboardInterrupt:
@@ -67,7 +67,6 @@ def _list() -> int:
 
 
 def _search(space: Space, arguments: argparse.Namespace, words: list[str]) -> int:
-    from analysis.plots import draw_front
     from search import Settings, StudyError, run
     from search.summary import front_table, next_steps
 
@@ -80,7 +79,6 @@ def _search(space: Space, arguments: argparse.Namespace, words: list[str]) -> in
         tracking_uri=arguments.tracking_uri,
         experiment=arguments.experiment,
         quiet=arguments.quiet,
-        picture=draw_front,
         command=shlex.join(["tuner.py", *words]),
     )
     try:
@@ -88,7 +86,7 @@ def _search(space: Space, arguments: argparse.Namespace, words: list[str]) -> in
     except StudyError as error:
         return _refuse(error)
     except ConnectionError as error:
-        print(f"ratefront: no Ray cluster at {arguments.address} ({str(error).splitlines()[0]})", file=sys.stderr)
+        print(f"ratefront: {error}", file=sys.stderr)
         return ERROR
     if len(front):
         print("\n" + front_table(front) + "\n")

@@ -20,6 +20,8 @@ _NAMES = {
     "rel_bops_dense": "relative BOPs (zeros counted) in %",
 }
 _FACTORS = {"size": 1e-3, "rel_bops": 100.0, "rel_bops_dense": 100.0}
+_RATIOS = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
+_SHOWN = 25.0  # points
 _BLUE, _ORANGE, _GREY = "#1f6fb2", "#d9822b", "#6b6b6b"
 
 
@@ -47,9 +49,13 @@ class FrontCurve:
     cost: NDArray[np.float64]
     validation: NDArray[np.float64]
     test: NDArray[np.float64]
-    ratio: NDArray[np.float64]
     dense_cost: float
     dense_accuracy: float
+
+    def times_smaller(self, cost: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Dense cost / cost, and its own inverse; matplotlib tries 0 as well."""
+        with np.errstate(divide="ignore"):
+            return np.divide(self.dense_cost, cost)
 
 
 def front_curve(front: FrontLike) -> FrontCurve:
@@ -59,14 +65,11 @@ def front_curve(front: FrontLike) -> FrontCurve:
     factor = _FACTORS.get(name, 1.0)
     rows = sorted(front.members, key=lambda m: float(m.metrics[name]))
     values = np.array(
-        [
-            [m.metrics[name] * factor, 100 * m.metrics["accuracy"], 100 * _or_nan(m.test_accuracy), m.metrics["ratio"]]
-            for m in rows
-        ]
-    ).reshape(-1, 4)
+        [[m.metrics[name] * factor, 100 * m.metrics["accuracy"], 100 * _or_nan(m.test_accuracy)] for m in rows]
+    ).reshape(-1, 3)
     dense = front.dense
-    cost, validation, test, ratio = values.T
-    return FrontCurve(name, cost, validation, test, ratio, dense[name] * factor, 100 * dense["accuracy"])
+    cost, validation, test = values.T
+    return FrontCurve(name, cost, validation, test, dense[name] * factor, 100 * dense["accuracy"])
 
 
 def draw_front(front: FrontLike, path: Path) -> None:
@@ -75,41 +78,18 @@ def draw_front(front: FrontLike, path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     curve, about = front_curve(front), front.about
     figure, axes = pyplot.subplots(figsize=(8, 4.8), dpi=150, layout="constrained")
-    axes.axhline(curve.dense_accuracy, color=_GREY, linewidth=1, linestyle="--")
-    axes.annotate(
-        f"dense {curve.dense_accuracy:.1f} %, {curve.dense_cost:,.4g} {_unit(curve.name)}",
-        (0.99, curve.dense_accuracy),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        color=_GREY,
-        fontsize=9,
-        xytext=(0, 2),
-        textcoords="offset points",
-    )
     axes.step(curve.cost, curve.validation, where="post", color=_BLUE, linewidth=1, alpha=0.5)
     axes.plot(curve.cost, curve.validation, "o", color=_BLUE, markersize=6, label="validation, which picked them")
     if not np.isnan(curve.test).all():
         axes.plot(curve.cost, curve.test, "D", color=_ORANGE, markersize=4, markerfacecolor="none", label="test")
-    for x, y, ratio in _labelled(curve):
-        axes.annotate(
-            f"{ratio:.0f}x", (x, y), xytext=(0, 8), textcoords="offset points", ha="center", fontsize=8, color=_BLUE
-        )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.08, y=0.18)
-    axes.set_xlabel(_NAMES.get(curve.name, curve.name.replace("_", " ")) + " (log scale)")
-    axes.set_ylabel("accuracy in %")
+    dense = f"dense: {curve.dense_accuracy:.1f} %, {curve.dense_cost:,.4g} {_unit(curve.name)}"
+    axes.axhline(curve.dense_accuracy, color=_GREY, linewidth=1, linestyle="--", label=dense)
+    _scales(axes, curve)
     axes.set_title(
-        f"{about.get('network', '')} on {about.get('data_used', '')}: {len(curve.cost)} networks of {about.get('space', '')}",
-        loc="left",
-        fontsize=11,
+        f"{about.get('network', '')} on {about.get('data_used', '')}, {about.get('space', '')}", loc="left", fontsize=11
     )
     axes.grid(True, which="major", linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -118,18 +98,41 @@ def draw_front(front: FrontLike, path: Path) -> None:
     pyplot.close(figure)
 
 
+def _scales(axes: Any, curve: FrontCurve) -> None:
+    """A logarithmic cost, with times smaller above; accuracies down to ``_SHOWN`` points under the dense network's."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+    axes.set_xscale("log")
+    axes.margins(x=0.08, y=0.08)
+    low, high = axes.get_xlim()
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5)) if high / low > 6 else MaxNLocator(7, steps=[1, 2, 2.5, 5, 10])
+    )
+    axes.xaxis.set_major_formatter(plain)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(_NAMES.get(curve.name, curve.name.replace("_", " ")) + " (log scale)")
+    axes.set_ylabel("accuracy in %")
+    floor = curve.dense_accuracy - _SHOWN
+    hidden = int((curve.validation < floor).sum())
+    if hidden and hidden < len(curve.validation):
+        axes.set_ylim(bottom=floor)
+        axes.annotate(
+            f"{hidden} below {floor:.0f} % not shown", (0.01, 0.02), xycoords="axes fraction", color=_GREY, fontsize=8
+        )
+    if curve.name == "size":
+        above = axes.secondary_xaxis("top", functions=(curve.times_smaller, curve.times_smaller))
+        ratios = [r for r in _RATIOS if curve.dense_cost / high <= r <= curve.dense_cost / low]
+        above.xaxis.set_major_locator(FixedLocator(ratios))
+        above.xaxis.set_minor_locator(NullLocator())
+        above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+        above.set_xlabel("times smaller than float32", fontsize=9)
+        above.spines["top"].set_visible(False)
+
+
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
 def _unit(name: str) -> str:
     return {"size": "kB", "gops": "GOps", "rel_bops": "%", "rel_bops_dense": "%"}.get(name, "")
-
-
-def _labelled(curve: FrontCurve) -> list[tuple[float, float, float]]:
-    """Members far enough apart on the logarithmic axis for a label each: (cost, accuracy, ratio)."""
-    chosen: list[tuple[float, float, float]] = []
-    for x, y, ratio in zip(curve.cost, curve.validation, curve.ratio, strict=True):
-        if not chosen or np.log10(x / chosen[-1][0]) > 0.07:
-            chosen.append((float(x), float(y), float(ratio)))
-    return chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from compress.metrics import Metrics
 from search.front import Front, Member
 from search.outcome import outcome_of
 
-__all__ = ["ARTIFACTS", "Archive", "measured", "write_text"]
+__all__ = ["ARTIFACTS", "Archive", "measured", "reports", "write_text"]
 
 ARTIFACTS = "artifacts"
 NEAR_CHANCE = 0.05
@@ -34,8 +35,16 @@ def write_text(path: Path, text: str) -> None:
 class Archive(Callback):
     """Ray's callback for results. Members within five points of chance are on no front."""
 
-    def __init__(self, folder: Path, objectives: Mapping[str, str], scale: Scale, epochs: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        objectives: Mapping[str, str],
+        scale: Scale,
+        epochs: int,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.objectives, self.scale, self.epochs = folder, dict(objectives), scale, epochs
+        self.about = dict(about or {})
         self.members: list[Member] = []
         self.trials: dict[str, dict[str, Any]] = {}
         self.networks = 0
@@ -43,27 +52,23 @@ class Archive(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins; nothing is known of it but its knobs."""
-        self.trials.setdefault(trial.trial_id, {"end": "running", "epoch": 0, "config": dict(trial.config["point"])})
+        self._row(trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """One epoch, and with the first the untrained network too."""
-        row = self.trials.setdefault(
-            trial.trial_id, {"end": "running", "epoch": 0, "config": dict(trial.config["point"])}
-        )
+        row = self._row(trial)
         row["epoch"] = max(row["epoch"], int(result.get("epoch", 0)))
+        changed = False
+        for report in reports(result):
+            row["metrics"] = measured(report)
+            changed |= self.add(trial.trial_id, row["metrics"], report["artifact"], row["config"])
         if result.get("failed"):
             row["reason"] = result.get("reason", "")
-            return
-        changed = False
-        for report in (result.get("epoch_0"), result):
-            if report:
-                metrics = measured(report)
-                row["metrics"] = metrics
-                changed |= self.add(trial.trial_id, metrics, report["artifact"], row["config"])
         if changed:
-            write_text(self.folder / "front.json", self.front({}).json())
+            with suppress(OSError):  # a full disk does not end a search; the next change writes again
+                write_text(self.folder / "front.json", self.front({}).json())
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial ended in good order, early or not."""
@@ -74,10 +79,13 @@ class Archive(Callback):
         self._end(trial, True)
 
     def _end(self, trial: Trial, error: bool) -> None:
-        row = self.trials.setdefault(
+        row = self._row(trial)
+        row["end"] = outcome_of(trial.last_result, error, self.epochs, list(self.objectives)).value
+
+    def _row(self, trial: Trial) -> dict[str, Any]:
+        return self.trials.setdefault(
             trial.trial_id, {"end": "running", "epoch": 0, "config": dict(trial.config["point"])}
         )
-        row["end"] = outcome_of(trial.last_result, error, self.epochs, list(self.objectives)).value
 
     def add(self, trial_id: str, metrics: Mapping[str, float], file: str, config: Mapping[str, Any]) -> bool:
         """Offer one network to the front; True where it stands on it now."""
@@ -107,7 +115,7 @@ class Archive(Callback):
     def front(self, dense: Mapping[str, float]) -> Front:
         """As it is now, the most accurate first."""
         ordered = sorted(self.members, key=lambda m: (-m.metrics["accuracy"], m.metrics["size"]))
-        return Front(ordered, self.objectives, dense, self.folder, self.hypervolume)
+        return Front(ordered, self.objectives, dense, self.folder, self.hypervolume, about=self.about)
 
     def sweep(self) -> None:
         """Remove files that belong to no member: of trials cut off between writing and reporting."""
@@ -133,6 +141,11 @@ class Archive(Callback):
         return [metrics[name] * (-1 if way == "max" else 1) for name, way in self.objectives.items()]
 
 
+def reports(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The networks in one result: the untrained one under ``epoch_0``, and the epoch's own unless it failed."""
+    return [r for r in (result.get("epoch_0"), None if result.get("failed") else result) if r]
+
+
 def measured(report: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers a trial reported, without what Ray adds to a result."""
-    return {name: report[name] for name in METRIC_NAMES if name in report} | dict(report.get("measures") or {})
+    """The numbers a trial reported, its method's own among them, without what Ray adds to a result."""
+    return {name: report[name] for name in [*METRIC_NAMES, *report.get("measures", ())] if name in report}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from search_spaces.sections import Resources
 
@@ -34,7 +38,12 @@ class Cluster:
         options: dict[str, Any] = (
             {"address": self.address} if self.address else {"address": "local", "include_dashboard": False}
         )
-        ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
+        try:
+            _knock(self.address)
+            ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
+        except OSError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConnectionError(f"no Ray cluster at {self.address} ({reason})") from error
         self._ours = True
 
     def close(self) -> None:
@@ -49,14 +58,19 @@ class Cluster:
         import ray
 
         gpus = ray.cluster_resources().get("GPU", 0.0)
-        wanted = resources.gpu
-        if wanted is None:
-            wanted = 1.0 if gpus and resources.device in ("auto", "cuda") else 0.0
-        elif wanted and not gpus and resources.device == "auto":
-            wanted = 0.0
-        return {"cpu": resources.cpu, "gpu": wanted}
+        may = resources.device == "cuda" or (resources.device == "auto" and gpus > 0)
+        wanted = (1.0 if gpus else 0.0) if resources.gpu is None else resources.gpu
+        return {"cpu": resources.cpu, "gpu": wanted if may else 0.0}
 
-    def concurrency(self, per_trial: dict[str, float], limit: int | None) -> int:
+    def device(self, resources: Resources, per_trial: Mapping[str, float]) -> str:
+        """What a trial uses, ``auto`` resolved: a GPU only where it was given one, since Ray does not hide the others."""
+        if resources.device != "auto":
+            return resources.device
+        if per_trial["gpu"]:
+            return "cuda"
+        return "mps" if self.local and torch.backends.mps.is_available() else "cpu"
+
+    def concurrency(self, per_trial: Mapping[str, float], limit: int | None) -> int:
         """How many trials run at once."""
         import ray
 
@@ -72,7 +86,7 @@ class Cluster:
         return min(min(fits), limit or min(fits))
 
     @staticmethod
-    def call(function: Callable[..., Any], jobs: list[tuple[Any, ...]], per_trial: dict[str, float]) -> list[Any]:
+    def call(function: Callable[..., Any], jobs: list[tuple[Any, ...]], per_trial: Mapping[str, float]) -> list[Any]:
         """Run ``function(*job)`` for every job on the cluster with a trial's resources, in order; its own errors."""
         import ray
 
@@ -83,19 +97,27 @@ class Cluster:
             raise error.cause or error from error
 
 
+def _knock(address: str | None) -> None:
+    """OSError where nobody answers at ``host:port``; Ray itself would go on asking for many minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
 def _environment() -> None:
     """Before Ray starts: its workers inherit this."""
     defaults = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # result.json is enough; the study adds its logger
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged trial reports no objectives; the searcher knows
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-        "RAY_TRAIN_V2_ENABLED": "1",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     own = [os.path.abspath(p) for p in sys.path if not os.path.abspath(p).startswith((sys.prefix, sys.base_prefix))]
     before = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*own, os.getcwd(), *before]))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        dict.fromkeys([str(Path(__file__).parents[1]), *own, os.getcwd(), *before])
+    )

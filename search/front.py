@@ -78,8 +78,9 @@ class Front(Sequence[Member]):
         return replace(self, members=[replace(m, test_accuracy=accuracies.get(m.artifact)) for m in self.members])
 
     def json(self) -> str:
-        """A list of members."""
-        return json.dumps([m.plain() for m in self.members], indent=1) + "\n"
+        """A list of members, each with the data and the split it was measured on."""
+        origin = {name: self.about[name] for name in ("data", "split") if name in self.about}
+        return json.dumps([{**m.plain(), **origin} for m in self.members], indent=1) + "\n"
 
     def csv(self) -> str:
         """One line a member; knobs in columns of their own."""

@@ -43,9 +43,8 @@ def open_space(space: Space, root: Path, strict: bool, say: Callable[[str], None
                 f"{error}; put it under {root} (--data-root, RATEFRONT_DATA), or use --data digits"
             ) from error
         wanted, small = space.file.task.data, space.embedded()
-        say(f"{wanted}: {error}")
         say(
-            f"{wanted} is not here: searching the embedded data {small.file.task.data} instead (--data-root names a folder that has it)"
+            f"{wanted} is not here ({error}): searching the embedded data {small.file.task.data} instead; --data-root says where"
         )
         task, start = open_task(small.task, root)
         return Opened(small, task, start, f"{task.data.name} (embedded; {wanted} was not found)")

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 __all__ = ["Outcome", "outcome_of"]
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """The end of a trial; its value is the tag ``end`` of the MLflow run."""
 
     DONE = "done"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
 from ray.tune import Callback
@@ -23,7 +24,8 @@ def speaker(quiet: bool, stream: TextIO | None = None) -> Callable[[str], None]:
 
     def say(line: str) -> None:
         if not quiet:
-            print(line, file=stream or sys.stdout, flush=True)
+            with suppress(OSError):  # a closed pipe or terminal does not end a search
+                print(line, file=stream or sys.stdout, flush=True)
 
     return say
 

@@ -57,13 +57,12 @@ def study_text(space: Space, command: str, found: Mapping[str, Any]) -> str:
     return yaml.safe_dump(about, sort_keys=False, allow_unicode=True, width=120)
 
 
-def study_tags(space: Space, data: str) -> dict[str, str]:
+def study_tags(space: Space) -> dict[str, str]:
     """Of the parent run."""
     tags = {
         "kind": "study",
         "space": space.name,
         "method": space.file.method,
-        "data": data,
         "network": space.task.network,
     }
     return {**tags, "commit": commit(), **{f"version.{name}": number for name, number in versions().items()}}

@@ -53,6 +53,7 @@ class Recorder:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         client: Any = None
+        told = False
         while (job := self._jobs.get()) is not None:
             for attempt in range(1_000_000):
                 try:
@@ -65,7 +66,8 @@ class Recorder:
                     if getattr(error, "error_code", None) in _REFUSALS:
                         self.say(f"MLflow at {self.uri} refused a record: {_line(error)}")
                         break
-                    if attempt == 0:
+                    if not told:
+                        told = True
                         self.say(
                             f"MLflow at {self.uri} does not answer ({_line(error)}); the search goes on without it"
                         )

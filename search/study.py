@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ from analysis.pareto import Scale
 from search.archive import ARTIFACTS, Archive, write_text
 from search.clock import Clock, DeadlineScheduler
 from search.cluster import Cluster
+from search.ending import conclude, files_of
 from search.front import Front
 from search.ground import Opened, advice, dense_line, open_space, plain_dense
+from search.interrupt import interruptible
 from search.progress import Progress, speaker
 from search.record import study_tags, study_text
 from search.recorder import Recorder
@@ -43,7 +44,7 @@ class StudyError(ValueError):
 class Settings:
     """What does not change what is searched: names, places, and who is told.
 
-    ``picture`` draws a front into a file (``analysis.plots.draw_front``). ``strict_data``: no embedded data instead.
+    ``strict_data``: the data set was asked for by name, no embedded data instead. ``command`` is kept in study.yaml.
     """
 
     name: str | None = None
@@ -54,34 +55,32 @@ class Settings:
     tracking_uri: str | None = None
     experiment: str = "ratefront"
     quiet: bool = False
-    picture: Callable[[Front, Path], None] | None = None
     command: str = ""
 
 
 def run(space: Space, settings: Settings | None = None) -> Front:
     """Search, and return the front; ``Front.interrupted`` where Ctrl-C ended it early.
 
-    SpaceError, TaskError, DataMissing and StudyError for what a user can mend; nothing is left behind then.
+    SpaceError, TaskError, DataMissing, KnobError and StudyError for what a user can mend, ConnectionError where the
+    cluster does not answer; a study that ends before its first trial leaves nothing behind.
     """
     study = _Study(space, settings or Settings())
     try:
         return study.search()
-    except ValueError:
-        study.discard()
-        raise
     finally:
         study.close()
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is known when the first trial starts."""
+    """What is known when the first trial starts. ``device`` is what a trial uses, no longer auto."""
 
     opened: Opened
     dense: Dense
     price: Price
     per_trial: Mapping[str, float]
     concurrent: int
+    device: str
 
 
 class _Study:
@@ -99,74 +98,94 @@ class _Study:
         self.recorder, self.cluster = Recorder(uri, self.say), Cluster(settings.address)
         where = None if settings.tracking_uri else (self.root / "mlartifacts").as_uri()
         self.tracking = Tracking(self.recorder, TrackingCard(self.name, settings.experiment, where))
+        self.began = False
 
     def search(self) -> Front:
         """From data to front."""
-        plan = self._prepare()
-        space, dense = plan.opened.space, plan.dense
-        scale = Scale(list(space.file.objectives), plain_dense(dense), plan.opened.task.chance)
-        archive = Archive(self.folder, space.file.objectives, scale, space.file.budget.epochs)
-        clock = self._clock(plan)
         import ray
 
+        plan = self._prepare()
+        space, dense = plan.opened.space, plain_dense(plan.dense)
+        scale = Scale(list(space.file.objectives), dense, plan.opened.task.chance)
+        about = {"data": plan.opened.data_used, "split": plan.opened.task.data.split}
+        archive = Archive(self.folder, space.file.objectives, scale, space.file.budget.epochs, about)
         ground = ray.put(self._ground(plan))
-        interrupted = self._tune(plan, ground, archive, clock)
-        return self._conclude(plan, ground, archive, interrupted)
+        self.began = True
+        interrupted = self._tune(plan, ground, archive)
 
-    def discard(self) -> None:
-        """Remove a study that never began."""
-        if not any((self.folder / ARTIFACTS).iterdir()):
-            shutil.rmtree(self.folder, ignore_errors=True)
+        def test(paths: list[str]) -> list[float]:
+            return self.cluster.call(test_accuracy, [(ground, n) for n in [plan.dense.state, *paths]], plan.per_trial)
+
+        front = conclude(archive, dense, test, self.say)
+        about |= {"space": space.name, "network": space.task.network, "tracking": self.recorder.uri}
+        front = replace(front, interrupted=interrupted, about={**about, "trials": len(archive.trials)})
+        self.tracking.finish(front, files_of(front), sum(row["epoch"] for row in archive.trials.values()))
+        return front
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """Leave nothing running, and nothing behind of a study that never began."""
         self.recorder.close()
         self.cluster.close()
+        if not self.began:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _prepare(self) -> _Plan:
-        """The data are read while Ray and MLflow start; on this machine the dense network is made here."""
+        """The data are read while Ray and MLflow start; then the dense network, and what a trial costs."""
         settings = self.settings
-        with ThreadPoolExecutor(1) as pool:
-            reading = pool.submit(open_space, self.space, data_root(settings.data_root), settings.strict_data, self.say)
-            self.cluster.connect()  # in this thread: Ray's processes end with the thread that started them
-            opened = reading.result()
-        space, device, here = opened.space, opened.space.file.resources.device, self.cluster.local
+        root = data_root(settings.data_root)
+        reading = _aside(open_space, self.space, root, settings.strict_data, self.say)
+        self.cluster.connect()  # in this thread: Ray's processes end with the thread that started them
+        opened = reading.result()
+        space = opened.space
         try:
             per_trial = self.cluster.per_trial(space.file.resources)
             concurrent = self.cluster.concurrency(per_trial, space.file.resources.concurrent)
         except ValueError as error:
             raise StudyError(str(error)) from error
-        recipe = recipe_of(_middle(space))
-        job = (opened.task, opened.start, space.file.seed, device)
-        dense = make_dense(*job, self.say) if here else self.cluster.call(make_dense, [job], per_trial)[0]
-        measure = (opened.task, recipe, device, per_trial["cpu"])
-        price = price_of(*measure) if here else self.cluster.call(price_of, [measure], per_trial)[0]
+        device = self.cluster.device(space.file.resources, per_trial)
+        wall = space.file.budget.wall_time
+        until = None if wall is None else self.started + wall
+        dense, price = self._measured(opened, per_trial, device, until)
         self._announce(opened, dense)
         for line in advice(space, price, concurrent, device):
             self.say(line)
-        return _Plan(opened, dense, price, per_trial, concurrent)
+        return _Plan(opened, dense, price, per_trial, concurrent, device)
+
+    def _measured(
+        self, opened: Opened, per_trial: Mapping[str, float], device: str, until: float | None
+    ) -> tuple[Dense, Price]:
+        """The dense network and the price of a trial: here, or where trials run when that is elsewhere or on a GPU."""
+        start = (opened.task, opened.start, opened.space.file.seed, device)
+        price = (opened.task, recipe_of(_first_config(opened.space)), device, per_trial["cpu"])
+        if self.cluster.local and not per_trial["gpu"]:
+            return make_dense(*start, self.say, until), price_of(*price)
+        if opened.start.state is None:
+            self.say(
+                f"no trained {opened.task.spec.network} is given: training it on the cluster where it is not kept there"
+            )
+        dense = self.cluster.call(make_dense, [(*start, print, until)], per_trial)[0]
+        return dense, self.cluster.call(price_of, [price], per_trial)[0]
 
     def _announce(self, opened: Opened, dense: Dense) -> None:
         """To the user, to study.yaml, and to the record."""
         self.say(dense_line(opened.task, dense))
+        space, data = opened.space, opened.task.data
         reference = {"accuracy": dense.accuracy, "weights": dense.weights, "size": dense.size, "gops": dense.gops}
-        found = {
-            "data_used": opened.data_used,
-            "split": opened.task.data.split,
-            "start": dense.origin,
-            "dense": reference,
-        }
-        write_text(self.study_yaml, study_text(opened.space, self.settings.command, found))
-        objectives = list(opened.space.file.objectives)
-        self.tracking.expect(objectives, opened.space.file.budget.epochs)
+        found = {"data_used": opened.data_used, "split": data.split, "start": dense.origin, "dense": reference}
+        write_text(self.study_yaml, study_text(space, self.settings.command, found))
+        objectives = space.file.objectives
+        tags = {"data": opened.data_used, "split": data.split}
+        self.tracking.expect(list(objectives), space.file.budget.epochs, tags)
         params: dict[str, Any] = {
-            "space": opened.space.name,
-            "split": opened.task.data.split,
-            "objectives": ",".join(objectives),
+            "space": space.name,
+            "chance": opened.task.chance,
+            "input_shape": list(data.input_shape),
         }
-        params |= {f"dense_{name}": value for name, value in reference.items()}
-        tags = {**study_tags(opened.space, opened.data_used), "start": dense.origin}
-        self.tracking.begin(params, tags, self.study_yaml)
+        params["objectives"] = ",".join(f"{name}:{way}" for name, way in objectives.items())
+        params |= {f"dense_{name}": value for name, value in plain_dense(dense).items()} | {
+            "dense_weights": dense.weights
+        }
+        self.tracking.begin(params, {**study_tags(space), **tags, "start": dense.origin}, self.study_yaml)
 
     def _clock(self, plan: _Plan) -> Clock:
         """The wall time, less what testing the front will take."""
@@ -182,17 +201,17 @@ class _Study:
             task=plan.opened.task,
             start=None if scratch else plan.dense.state,
             artifacts=str(self.folder / ARTIFACTS),
-            device=plan.opened.space.file.resources.device,
+            device=plan.device,
             cpus=plan.per_trial["cpu"],
         )
 
-    def _tune(self, plan: _Plan, ground: Any, archive: Archive, clock: Clock) -> bool:
+    def _tune(self, plan: _Plan, ground: Any, archive: Archive) -> bool:
         """Run Ray Tune to its end; True where it was interrupted."""
         from ray import tune
         from ray.tune.logger import JsonLoggerCallback
         from ray.tune.search import ConcurrencyLimiter
 
-        space = plan.opened.space
+        space, clock = plan.opened.space, self._clock(plan)
         trainable = tune.with_parameters(trainables.load(space.file.method), ground=ground)
         searcher = StudySearch(space, open_storage(self.folder), clock, plan.concurrent)
         progress = Progress(archive, clock, space.trials, self.say)
@@ -215,43 +234,9 @@ class _Study:
                 verbose=0,
             ),
         )
-        with _interruptible() as was_interrupted:
+        with interruptible() as was_interrupted:
             tuner.fit()
         return was_interrupted()
-
-    def _conclude(self, plan: _Plan, ground: Any, archive: Archive, interrupted: bool) -> Front:
-        """Test the members, write the files, close the record."""
-        archive.sweep()
-        front = archive.front(plain_dense(plan.dense))
-        paths = [str(self.folder / m.artifact) for m in front]
-        tested = self.cluster.call(
-            test_accuracy, [(ground, n) for n in [plan.dense.state, *paths]], dict(plan.per_trial)
-        )
-        dense = {**front.dense, "test_accuracy": tested[0]}
-        about = {"data_used": plan.opened.data_used, "trials": len(archive.trials), "tracking": self.recorder.uri}
-        about |= {
-            "space": plan.opened.space.name,
-            "network": plan.opened.task.spec.network,
-            "split": plan.opened.task.data.split,
-        }
-        front = front.tested(dict(zip([m.artifact for m in front], tested[1:], strict=True)))
-        front = replace(front, dense=dense, interrupted=interrupted, about=about)
-        files = self._write(front, archive)
-        spent = sum(row["epoch"] for row in archive.trials.values())
-        self.tracking.finish(
-            front, files, {"hypervolume": front.hypervolume, "front_size": len(front), "epochs_spent": spent}
-        )
-        return front
-
-    def _write(self, front: Front, archive: Archive) -> list[Path]:
-        texts = {"front.json": front.json(), "front.csv": front.csv(), "trials.csv": archive.trials_csv()}
-        for name, text in texts.items():
-            write_text(self.folder / name, text)
-        files = [self.folder / name for name in texts]
-        if self.settings.picture and len(front):
-            self.settings.picture(front, self.folder / "front.png")
-            files.append(self.folder / "front.png")
-        return files
 
 
 def _new_folder(root: Path, name: str) -> Path:
@@ -268,22 +253,20 @@ def _new_folder(root: Path, name: str) -> Path:
     return folder
 
 
-def _middle(space: Space) -> dict[str, Any]:
+def _first_config(space: Space) -> dict[str, Any]:
     """A config to measure with: every knob at the first end of its domain."""
     return space.config(space.point(lambda name, domain: domain.probes()[0]))
 
 
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C ended Ray Tune: it puts back the handler it found only when it has taken the signal itself."""
+def _aside(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """Run in a thread that no one waits for when the program is told to end."""
+    future: Future[Any] = Future()
 
-    def ours(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+    def work() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
 
-    before = signal.signal(signal.SIGINT, ours)
-    seen: list[bool] = []
-    try:
-        yield lambda: seen[0]
-    finally:
-        seen.append(signal.getsignal(signal.SIGINT) is ours)
-        signal.signal(signal.SIGINT, before)
+    threading.Thread(target=work, daemon=True).start()
+    return future

@@ -85,5 +85,6 @@ def next_steps(front: Front) -> str:
         smallest = min(front, key=lambda m: m.metrics["size"])
         path = folder / smallest.artifact
         lines += [f"look     python -m compress info {path}", f"decode   python -m compress decode {path} weights.pt"]
-    lines.append(f"record   mlflow ui --backend-store-uri {front.about['tracking']}")
+    where = str(front.about["tracking"])
+    lines.append(f"record   {where}" if where.startswith("http") else f"record   mlflow ui --backend-store-uri {where}")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.archive import measured
+from search.archive import ARTIFACTS, measured, reports
 from search.front import Front
 from search.outcome import Outcome, outcome_of
 from search.recorder import Recorder
@@ -48,10 +48,11 @@ class Tracking(Callback):
         self._experiment = self._parent = ""
         self._objectives: list[str] = []
         self._epochs = 0
+        self._tags: dict[str, str] = {}
 
-    def expect(self, objectives: list[str], epochs: int) -> None:
-        """What a trial must report to be done."""
-        self._objectives, self._epochs = objectives, epochs
+    def expect(self, objectives: list[str], epochs: int, tags: Mapping[str, str]) -> None:
+        """What a trial must report to be done, and the tags of every run: data and split."""
+        self._objectives, self._epochs, self._tags = objectives, epochs, dict(tags)
 
     def begin(self, params: Mapping[str, Any], tags: Mapping[str, str], study_yaml: Path) -> None:
         """Open the parent run."""
@@ -69,10 +70,8 @@ class Tracking(Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A child run, once a trial however often it is restarted."""
         trial_id, name = trial.trial_id, str(trial)
-        config, tags = (
-            dict(trial.config),
-            {"trial_id": trial.trial_id, "method": trial.config["method"], "kind": "trial"},
-        )
+        config = dict(trial.config)
+        tags = {**self._tags, "trial_id": trial_id, "method": config["method"], "kind": "trial"}
 
         def job(client: Any) -> None:
             if trial_id not in self._runs:
@@ -92,11 +91,8 @@ class Tracking(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """All of an epoch's metrics in one batch, at the epoch as step."""
-        if result.get("failed"):
-            return
-        for report in (result.get("epoch_0"), result):
-            if report:
-                self._metrics(trial.trial_id, measured(report))
+        for report in reports(result):
+            self._metrics(trial.trial_id, measured(report))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """FINISHED, or FAILED where a number was not finite."""
@@ -106,11 +102,13 @@ class Tracking(Callback):
         """FAILED."""
         self._end(trial, True)
 
-    def finish(self, front: Front, files: list[Path], parent_metrics: Mapping[str, float]) -> None:
-        """The front as tags of its trials, its files as artifacts of the parent, and the parent's own end."""
+    def finish(self, front: Front, files: list[Path], epochs_spent: int) -> None:
+        """The front as tags of its trials, its files and networks as artifacts of the parent, and the parent's own end."""
         epochs: dict[str, list[str]] = {}
         for member in front:
             epochs.setdefault(member.trial_id, []).append(str(member.epoch))
+        metrics = {"hypervolume": front.hypervolume, "front_size": len(front), "epochs_spent": epochs_spent}
+        metrics |= {"dense_test_accuracy": front.dense["test_accuracy"]} if "test_accuracy" in front.dense else {}
 
         def job(client: Any) -> None:
             for trial_id, run in self._runs.items():
@@ -118,7 +116,9 @@ class Tracking(Callback):
                     _log(client, run, tags={"pareto": "true", "pareto_epochs": ",".join(epochs[trial_id])})
             for file in files:
                 client.log_artifact(self._parent, str(file))
-            _log(client, self._parent, metrics=parent_metrics)
+            for member in front:
+                client.log_artifact(self._parent, str(front.folder / member.artifact), ARTIFACTS)
+            _log(client, self._parent, metrics=metrics)
             if front.interrupted:  # runs stay open for the study to go on
                 client.set_tag(self._parent, "end", "interrupted")
             else:

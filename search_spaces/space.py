@@ -14,7 +14,7 @@ from compress.method import Method
 from compress.methods import method_class
 from compress.optimizers import OptimizerKnobs
 from search_spaces.checks import check_names, check_penalty, check_plain, in_progress, optimizer_knobs
-from search_spaces.domains import Draw, Template
+from search_spaces.domains import Categorical, Draw, Template
 from search_spaces.names import Settings, place, valid_names
 from search_spaces.sections import SpaceFile, filled
 from search_spaces.values import SpaceError, merge, nearest, parse_yaml, spaces_folder
@@ -170,7 +170,11 @@ class Space:
             if name in file.fixed:
                 raise SpaceError(f"{self.origin}: search.{name}: stands under fixed too; it is one or the other")
             for other in domain.when or {}:
-                if other not in file.search and not place(other, method, file.penalties):
+                if other in file.search:
+                    _check_wanted(
+                        f"{self.origin}: search.{name}.when.{other}", file.search[other], (domain.when or {})[other]
+                    )
+                elif not place(other, method, file.penalties):
                     known = {*file.search, *valid_names(method, file.penalties)}
                     raise SpaceError(f"{self.origin}: search.{name}.when.{other}: no such knob{nearest(other, known)}")
         self._order()
@@ -197,6 +201,13 @@ class Space:
         for number, spec in enumerate(settings.penalties):
             check_penalty(f"{prefix}penalties.{number}.", spec)
         optimizer_knobs(self.origin, settings.optimizer, self._yaml_epochs())
+
+
+def _check_wanted(where: str, domain: Any, wanted: Any) -> None:
+    """A condition on a categorical knob names one of its choices, or it would never hold."""
+    values = wanted if isinstance(wanted, list) else [wanted]
+    if isinstance(domain, Categorical) and not any(value in domain.choices for value in values):
+        raise SpaceError(f"{where} = {wanted!r}: must be one of its choices, {', '.join(map(str, domain.choices))}")
 
 
 def available() -> list[str]:

@@ -12,6 +12,7 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,7 @@ class Data:
         shape = tuple(int(n) for n in self.train.images.shape[1:])
         return (shape[0], self.image_size, self.image_size) if self.image_size and len(shape) == 3 else shape
 
+    @cached_property
     def fingerprint(self) -> str:
         """Changes with the training images, their labels and the split."""
         sums = [zlib.crc32(np.ascontiguousarray(a).view(np.uint8).data) for a in (self.train.images, self.train.labels)]

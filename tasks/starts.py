@@ -61,6 +61,7 @@ class Start:
     state: Mapping[str, Tensor] | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    fingerprint: str | None = None
 
 
 def find_start(start: str, network: str, plain: bool, data: str, root: Path) -> Start:
@@ -103,7 +104,9 @@ def _from_file(path: Path, data: str) -> Start:
     card = artifact.card
     held_out = str(card.get("split", "")).startswith("holdout") and card.get("data") == data
     split = "holdout" if held_out else "test-halves"
-    return Start("artifact", path.name, split, artifact.state_dict(), *_normalisation(path, card))
+    return Start(
+        "artifact", path.name, split, artifact.state_dict(), *_normalisation(path, card), str(card.get("fingerprint"))
+    )
 
 
 def _normalisation(path: Path, card: Mapping[str, Any]) -> tuple[Sequence[float] | None, Sequence[float] | None]:

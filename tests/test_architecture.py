@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("tuner", "search", "search_spaces", "trainables", "tasks", "compress", "analysis")
 MAY_IMPORT = {
     "tuner": {"search", "search_spaces", "analysis", "trainables", "tasks", "compress"},
-    "search": {"search_spaces", "trainables", "tasks", "compress", "analysis.pareto"},
+    "search": {"search_spaces", "trainables", "tasks", "compress", "analysis.pareto", "analysis.plots"},
     "trainables": {"tasks", "compress"},
     "search_spaces": {"compress", "tasks"},
     "tasks": {"compress"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,6 +143,17 @@ def test_a_device_that_is_not_there_is_bad_input(run):
     assert code == 2
     (line,) = err
     assert line.startswith(f"ratefront: device = '{absent}': not on this machine, which has cpu")
+
+
+def test_a_cluster_that_does_not_answer_is_an_error_in_one_line(run, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    code, out, err = run("--space", "smoke", "--address", address)
+    assert (code, out) == (1, [])
+    (line,) = err
+    assert line.startswith(f"ratefront: no Ray cluster at {address} (")
+    assert list((tmp_path / "results").iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [["--no-such-flag"], ["--space"], ["--trials", "many"], ["compress", "info"]])

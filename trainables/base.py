@@ -77,19 +77,20 @@ class CompressionTrainable(tune.Trainable):
         The first report carries the converted, untrained network too, under ``epoch_0``. A diverged trial reports
         ``failed`` with its ``reason`` and is done; nothing is gained by trying it again.
         """
-        trainer = self.trainer
+        trainer, first = self.trainer, {}
         try:
-            first = {"epoch_0": self._report(trainer.measure())} if trainer.epochs_done == 0 else {}
+            if trainer.epochs_done == 0:
+                first = {"epoch_0": self._report(trainer.measure())}
             report = self._report(trainer.epoch())
         except Diverged as error:
-            return {"epoch": trainer.epochs_done, "failed": True, "reason": str(error), "done": True}
+            return {**first, "epoch": trainer.epochs_done, "failed": True, "reason": str(error), "done": True}
         return {**report, **first, "failed": False, "done": trainer.epochs_done >= trainer.recipe.epochs}
 
     def _report(self, metrics: Metrics) -> dict[str, Any]:
         name = f"{self.trial_id}-e{metrics.epoch:03d}.rf"
         save(Path(self.ground.artifacts) / name, self.trainer.shipped.data)
         measures = self.trainer.method.measures(self.trainer.model)
-        return {**metrics.plain(), "measures": measures, "artifact": name}
+        return {**metrics.plain(), **measures, "measures": list(measures), "artifact": name}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Everything a trial needs to go on, loadable without unpickling objects."""
@@ -97,7 +98,7 @@ class CompressionTrainable(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on from a folder that :meth:`save_checkpoint` filled."""
-        state = torch.load(Path(checkpoint) / CHECKPOINT, map_location=self.device, weights_only=True)
+        state = torch.load(Path(checkpoint) / CHECKPOINT, map_location="cpu", weights_only=True)
         self.trainer.restore(state)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -111,7 +112,10 @@ class CompressionTrainable(tune.Trainable):
         self._release()
 
     def _release(self) -> None:
-        self.__dict__.pop("trainer", None)
+        trainer = self.__dict__.pop("trainer", None)
+        if trainer is not None and trainer.recipe.compile:
+            torch.compiler.reset()  # every trial parametrises anew; compiled code of the last would pile up
+        del trainer
         gc.collect()
         if self.__dict__.get("device", torch.device("cpu")).type == "cuda":
             torch.cuda.empty_cache()

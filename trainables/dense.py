@@ -19,7 +19,7 @@ from torch import Tensor
 from tasks import Task, TaskError, evaluate
 from tasks.starts import Start
 from trainables.devices import choose_device, use_threads
-from trainables.trainer import Recipe, Trainer
+from trainables.trainer import Diverged, Recipe, Trainer
 
 __all__ = ["Dense", "Price", "make_dense", "price_of"]
 
@@ -53,13 +53,18 @@ class Price:
     test_seconds: float
 
 
-def make_dense(task: Task, start: Start, seed: int, device: str, say: Say = print) -> Dense:
-    """Load the start, or train it once with half the cores and keep it by fingerprint; then measure it."""
+def make_dense(task: Task, start: Start, seed: int, device: str, say: Say = print, until: float | None = None) -> Dense:
+    """Load the start, or train it once with half the cores and keep it by fingerprint; then measure it.
+
+    ``until``: seconds since the epoch at which the study ends; TaskError where the training would take longer.
+    """
     threads = torch.get_num_threads()
     use_threads((os.cpu_count() or 2) // 2)  # every core at once is slower than one where others run too
     try:
         place = choose_device(device)
-        state, origin = (start.state, start.origin) if start.state is not None else _trained(task, seed, place, say)
+        state, origin = (
+            (start.state, start.origin) if start.state is not None else _trained(task, seed, place, until, say)
+        )
         trainer = Trainer(task, _recipe(task, seed), None, place)
         _fill(trainer, state, origin)
         accuracy = evaluate(trainer.model, trainer.validation, task.spec.eval_batch_size)
@@ -101,7 +106,9 @@ def _fill(trainer: Trainer, state: Mapping[str, Tensor], origin: str) -> None:
         raise TaskError(f"start = {origin!r}: does not fit network {trainer.task.spec.network!r} ({reason})") from error
 
 
-def _trained(task: Task, seed: int, device: torch.device, say: Say) -> tuple[Mapping[str, Tensor], str]:
+def _trained(
+    task: Task, seed: int, device: torch.device, until: float | None, say: Say
+) -> tuple[Mapping[str, Tensor], str]:
     path = _cache() / f"{_fingerprint(task, seed)}.pt"
     try:
         if path.exists():
@@ -115,11 +122,21 @@ def _trained(task: Task, seed: int, device: torch.device, say: Say) -> tuple[Map
         f"no trained {task.spec.network} for {task.data.name}: training it once, {epochs} epochs of {trainer.images:,} images"
     )
     for number in range(epochs):
-        loss = trainer.train_epoch()
+        try:
+            loss = trainer.train_epoch()
+        except Diverged as error:
+            raise TaskError(
+                f"start: the dense {task.spec.network} does not train ({error}); give trained weights"
+            ) from error
         spent = time.perf_counter() - started
         if number == 0 or number + 1 == epochs:
             left = spent / (number + 1) * (epochs - number - 1)
             say(f"  epoch {number + 1}/{epochs}: loss {loss:.3f}, about {left:.0f} s left")
+        if until is not None and time.time() + spent / (number + 1) * (epochs - number - 1) > until:
+            rule = (
+                "does not fit the time budget; --set task.start_epochs=N makes it shorter, task.start=FILE needs none"
+            )
+            raise TaskError(f"start: training the dense {task.spec.network} for {epochs} epochs {rule}")
     state = {name: tensor.detach().cpu() for name, tensor in trainer.model.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,14 +154,10 @@ def _cache() -> Path:
 
 def _fingerprint(task: Task, seed: int) -> str:
     """Changes with the network, the images, the split, the recipe, and the source of a network of the user's."""
-    spec = task.spec
-    parts: list[Any] = [
-        spec.network,
-        sorted(spec.network_arguments.items()),
-        task.data.fingerprint(),
-        list(task.data.mean),
-    ]
-    parts += [task.data.input_shape, spec.start_epochs, spec.batch_size, seed, sorted(_OPTIMIZER.items(), key=str)]
+    spec, data = task.spec, task.data
+    parts: list[Any] = [spec.network, sorted(spec.network_arguments.items()), data.fingerprint, data.input_shape]
+    parts += [list(data.mean), list(data.std), data.flip, data.pad]
+    parts += [spec.start_epochs, spec.batch_size, seed, sorted(_OPTIMIZER.items(), key=str)]
     if ":" in spec.network:
         found = importlib.util.find_spec(spec.network.partition(":")[0])
         parts.append(Path(found.origin).read_text() if found and found.origin else "")

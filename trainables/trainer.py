@@ -152,7 +152,7 @@ class Trainer:
             if number > steps:
                 break
             started = time.perf_counter()
-            self._step(*batch, progress=0.0)
+            float(self._step(*batch, progress=0.0))  # waits for a GPU
             times.append(time.perf_counter() - started)
         return min(times[1:] or times)
 

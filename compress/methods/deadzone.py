@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from compress.method import MainKnob
 from compress.quantized import QuantizedMethod, is_width, quantized_weights, require
-from compress.quantizers import DeadzoneQuantizer
+from compress.quantizers import QUANTIZERS, DeadzoneQuantizer
 
 __all__ = ["Deadzone"]
 
@@ -55,7 +55,7 @@ class Deadzone(QuantizedMethod):
             require(name, value, "must be a finite number from 0", 0 <= value < float("inf"))
 
     def quantizer(self, bits: int | None) -> nn.Module:
-        return DeadzoneQuantizer(
+        return QUANTIZERS["deadzone"](
             bits=bits or self.fixed_bit_val,
             max_bits=self.max_bits,
             logit_dz=self.init_deadzone_logit,

@@ -14,7 +14,7 @@ from torch import nn
 
 from compress.method import MainKnob
 from compress.quantized import QuantizedMethod, is_width, require
-from compress.quantizers import UniformQuantizer
+from compress.quantizers import QUANTIZERS
 
 __all__ = ["Uniform"]
 
@@ -32,4 +32,4 @@ class Uniform(QuantizedMethod):
         require("bitwidth", self.bitwidth, "must be a whole number from 2 to 16", is_width(self.bitwidth))
 
     def quantizer(self, bits: int | None) -> nn.Module:
-        return UniformQuantizer(bits=bits or self.bitwidth, scale=self.scale_options())
+        return QUANTIZERS["uniform"](bits=bits or self.bitwidth, scale=self.scale_options())

@@ -40,7 +40,6 @@ def test_curve_of_the_rate_shows_sizes_in_kilobytes_from_the_smallest():
     assert curve.cost.tolist() == [12.5, 25.0, 50.0]
     assert curve.validation.tolist() == pytest.approx([93.0, 94.0, 95.0])
     assert curve.test.tolist() == pytest.approx([92.0, 93.0, 94.0])
-    assert curve.ratio.tolist() == [8.0, 4.0, 2.0]
     assert (curve.dense_cost, curve.dense_accuracy) == (100.0, 96.0)
 
 

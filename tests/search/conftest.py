@@ -41,7 +41,13 @@ def report():
         metrics |= {"ratio": 32 / rate, "sparsity": 0.5, "mean_bits": rate, "gops": 0.001, "bops": 1e6}
         metrics |= {"rel_bops": rate / 32, "rel_bops_dense": rate / 32, "learning_rate": 1e-3}
         metrics |= {"images_per_second": 1000.0, "seconds": 0.1, "failed": False, "done": epoch == 2}
-        return {**metrics, "measures": {"dead_zone": 0.25}, "artifact": f"{trial_id}-e{epoch:03d}.rf", **more}
+        return {
+            **metrics,
+            "dead_zone": 0.25,
+            "measures": ["dead_zone"],
+            "artifact": f"{trial_id}-e{epoch:03d}.rf",
+            **more,
+        }
 
     return make
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -25,7 +27,7 @@ def test_workers_find_the_modules_of_the_driver(paths, tmp_path):
     paths.syspath_prepend(tmp_path)
     cluster._environment()
     found = os.environ["PYTHONPATH"].split(os.pathsep)
-    assert found[0] == str(tmp_path)
+    assert found[:2] == [str(Path(cluster.__file__).parents[1]), str(tmp_path)]  # ours first, whatever lies there
     assert os.getcwd() in found
     assert found[-1] == "/before"
     assert not any(path.startswith((sys.prefix, sys.base_prefix)) for path in found)
@@ -54,6 +56,23 @@ def test_a_ray_of_our_own_where_no_address_is_given(monkeypatch, given, environm
     assert Cluster(given).local is local
 
 
+def test_an_address_where_nobody_answers_is_refused_at_once(paths, closed_address):
+    started = time.monotonic()
+    with pytest.raises(ConnectionError, match=f"no Ray cluster at {closed_address} \\(.*refused") as caught:
+        Cluster(closed_address).connect()
+    assert time.monotonic() - started < 15
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_ray_that_answers_at_its_address_is_joined(own_ray, paths):
+    import ray
+
+    cluster._knock(ray.get_runtime_context().gcs_address)
+    Cluster(ray.get_runtime_context().gcs_address).connect()
+    assert ray.is_initialized()
+
+
 @pytest.fixture
 def joined(own_ray, paths):
     """Ray is there already: the study joins it."""
@@ -80,6 +99,7 @@ def test_a_ray_that_is_there_is_joined_and_left_running(joined):
         ({"gpu": 0.25}, {"cpu": 1.0, "gpu": 0.0}),
         ({"gpu": 0.25, "device": "cuda"}, {"cpu": 1.0, "gpu": 0.25}),
         ({"device": "cpu"}, {"cpu": 1.0, "gpu": 0.0}),
+        ({"gpu": 0.25, "device": "cpu"}, {"cpu": 1.0, "gpu": 0.0}),
     ],
 )
 def test_what_a_trial_gets_on_a_cluster_without_gpus(joined, resources, expected):

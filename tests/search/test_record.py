@@ -69,8 +69,8 @@ def test_the_study_text_holds_the_resolved_space(smoke_space):
 
 
 def test_the_tags_of_the_parent_run(smoke_space):
-    tags = study_tags(smoke_space(), "digits")
-    expected = {"kind": "study", "space": "smoke", "method": "deadzone", "data": "digits", "network": "mlp"}
+    tags = study_tags(smoke_space())
+    expected = {"kind": "study", "space": "smoke", "method": "deadzone", "network": "mlp"}
     assert expected.items() <= tags.items()
     assert tags["version.torch"] == version("torch")
     assert all(isinstance(value, str) for value in tags.values())

@@ -29,13 +29,16 @@ class Record:
         (folder / "study.yaml").write_text("space: smoke\n")
 
     def begin(self, epochs=2):
-        self.tracking.expect(["accuracy", "rate"], epochs)
+        self.tracking.expect(["accuracy", "rate"], epochs, {"data": "digits", "split": "holdout-300"})
         self.tracking.begin({"dense_size": 75256, "split": "holdout-300"}, TAGS, self.folder / "study.yaml")
 
     def finish(self, members=(), interrupted=False):
         front = Front(list(members), {"accuracy": "max", "rate": "min"}, {}, self.folder, 0.25, interrupted)
         (self.folder / "front.json").write_text(front.json())
-        self.tracking.finish(front, [self.folder / "front.json"], {"hypervolume": 0.25, "front_size": len(front)})
+        for one in members:
+            (self.folder / one.artifact).parent.mkdir(exist_ok=True)
+            (self.folder / one.artifact).write_bytes(b"a network")
+        self.tracking.finish(front, [self.folder / "front.json"], epochs_spent=7)
 
     def read(self):
         """(parent, children by trial id), after everything was delivered."""
@@ -82,7 +85,7 @@ def test_one_parent_with_params_tags_and_artifacts(record):
     assert (parent.info.run_name, parent.info.status) == ("study-1", "FINISHED")
     assert parent.data.params == {"dense_size": "75256", "split": "holdout-300"}
     assert (TAGS | {"end": "done"}).items() <= parent.data.tags.items()
-    assert parent.data.metrics == {"hypervolume": 0.25, "front_size": 0.0}
+    assert parent.data.metrics == {"hypervolume": 0.25, "front_size": 0.0, "epochs_spent": 7.0}
     files = {file.path for file in record.client.list_artifacts(parent.info.run_id)}
     assert files == {"study.yaml", "front.json"}
 
@@ -96,7 +99,8 @@ def test_a_child_for_every_trial_with_its_knobs(record, play, report):
     params = {"method": "deadzone", "seed": "0", "epochs": "2", "max_bits": "4"}
     assert children["t1"].data.params == {**params, "lr": "0.5"}
     assert children["t2"].data.params == params
-    assert children["t1"].data.tags["kind"] == "trial"
+    expected = {"kind": "trial", "data": "digits", "split": "holdout-300"}
+    assert all(expected.items() <= run.data.tags.items() for run in children.values())
     assert [run.info.status for run in children.values()] == ["FINISHED", "FINISHED"]
     assert parent.info.status == "RUNNING"
 
@@ -157,6 +161,8 @@ def test_the_front_is_tagged_on_its_trials(record, play, report):
     assert children["t1"].data.tags["pareto_epochs"] == "2,0"
     assert "pareto" not in children["t2"].data.tags
     assert parent.data.metrics["front_size"] == 2
+    networks = {file.path for file in record.client.list_artifacts(parent.info.run_id, "artifacts")}
+    assert networks == {"artifacts/t1.rf"}
 
 
 def test_an_interrupted_study_stays_open(record, make_trial, report):

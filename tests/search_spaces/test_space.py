@@ -556,6 +556,14 @@ def test_any_change_to_a_space_is_a_space_or_one_line(raw, refused, mutations, c
         assert_can_be_trained(form.config(form.point(draw)))
 
 
+def test_a_condition_that_never_holds_is_refused():
+    with pytest.raises(SpaceError, match="learnable_bit = 'no': must be one of its choices, True, False"):
+        Space.load(
+            "deadzone_resnet20",
+            {"search.max_bits": {"type": "int", "low": 4, "high": 6, "when": {"learnable_bit": "no"}}},
+        )
+
+
 @pytest.mark.parametrize("phases", [{"train": 1, "retrain": 2}, {"train": 5, "retrain": -1}])
 def test_a_division_of_the_epochs_that_does_not_add_up_is_refused(monkeypatch, phases):
     monkeypatch.setattr(method_class("deadzone"), "phases", lambda self, epochs: phases)

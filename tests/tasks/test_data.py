@@ -110,7 +110,7 @@ def test_a_fingerprint_tells_training_data_and_splits_apart(make_source):
         source = make_source(**keywords)
         if change:
             change(source)
-        return split_source(source, policy).fingerprint()
+        return split_source(source, policy).fingerprint
 
     def image(source):
         source.train.images[:] ^= 1

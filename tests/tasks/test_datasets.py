@@ -50,7 +50,7 @@ def test_digits_are_divided_the_same_everywhere_and_no_picture_is_in_two_parts(t
     data = split_source(read_source("digits", tmp_path, None, 0), policy)
     parts = (data.train, data.validation, data.test)
     assert [len(p) for p in parts] == sizes
-    assert data.fingerprint() == mark
+    assert data.fingerprint == mark
     assert len(set.union(*map(contents, parts))) == 1797
 
 
@@ -159,7 +159,7 @@ def test_real_mnist(data_root):
     assert source.classes == tuple("0123456789")
     data = split_source(source, "holdout")
     assert [len(p) for p in (data.train, data.validation, data.test)] == [50000, 10000, 10000]
-    assert data.fingerprint() == "mnist-holdout-10000-73f624a8e1bc49ee"
+    assert data.fingerprint == "mnist-holdout-10000-73f624a8e1bc49ee"
     assert not contents(data.validation) & contents(data.train)
     share = np.bincount(data.validation.labels) / np.bincount(source.train.labels)
     np.testing.assert_allclose(share, 1 / 6, atol=2e-4)
@@ -306,8 +306,8 @@ def test_real_cifar(data_root):
     holdout, halves = split_source(source, "holdout"), split_source(source, "test-halves")
     assert [len(p) for p in (holdout.train, holdout.validation, holdout.test)] == [45000, 5000, 10000]
     assert [len(p) for p in (halves.train, halves.validation, halves.test)] == [50000, 5000, 5000]
-    assert holdout.fingerprint() == "cifar10-holdout-5000-ee941444f98c23d1"
-    assert halves.fingerprint() == "cifar10-test-halves-5000-e26e264daea82229"
+    assert holdout.fingerprint == "cifar10-holdout-5000-ee941444f98c23d1"
+    assert halves.fingerprint == "cifar10-test-halves-5000-e26e264daea82229"
     for part in (holdout.validation, halves.validation, halves.test):
         assert np.bincount(part.labels).tolist() == [500] * 10
     assert not contents(holdout.validation) & contents(holdout.train)

@@ -98,7 +98,8 @@ def test_a_step_reports_the_fields_of_metrics_and_the_file(actor, ground):
     report = actor().step()
     assert {f.name for f in fields(Metrics)} <= set(report)
     assert report["epoch"] == 1
-    assert report["measures"].keys() == {"dead_zone"}
+    assert report["measures"] == ["dead_zone"]
+    assert 0 < report["dead_zone"] < 1
     assert (report["failed"], report["done"]) == (False, False)
     file = Path(ground.artifacts) / report["artifact"]
     assert file.stat().st_size == report["size"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,3 +143,9 @@ def test_price_adds_up(task):
     assert evaluation > 0
     assert price.trial_seconds == pytest.approx(5 * price.epoch_seconds + evaluation)
     assert price.test_seconds == pytest.approx(evaluation)  # both parts hold 300 images
+
+
+def test_a_start_that_takes_longer_than_the_study_is_refused(task, cache):
+    with pytest.raises(TaskError, match="does not fit the time budget; --set task.start_epochs=N"):
+        make_dense(task, TO_TRAIN, 0, "cpu", lambda line: None, until=time.time())
+    assert not cache.exists()

@@ -1,0 +1,49 @@
+"""What Ctrl-C leaves, as Ray Tune leaves it: the handler it found is put back only when it took the signal itself."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from search.interrupt import interruptible
+
+
+def test_a_search_that_ends_by_itself_was_not_interrupted():
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible() as interrupted:
+        signal.signal(signal.SIGINT, lambda number, frame: None)  # Ray's own, still in place at the end
+    assert not interrupted()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_search_whose_handler_was_put_back_was_interrupted():
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible() as interrupted:
+        found = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, lambda number, frame: signal.signal(signal.SIGINT, found))
+        signal.raise_signal(signal.SIGINT)
+    assert interrupted()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_signal_ends_the_program():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_outside_the_main_thread_there_is_nothing_to_take():
+    said = []
+
+    def work():
+        with interruptible() as interrupted:
+            pass
+        said.append(interrupted())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert said == [False]
