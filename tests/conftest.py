@@ -68,7 +68,6 @@ def smoke_study(tmp_path_factory: pytest.TempPathFactory, start_cache: Path) -> 
     """One real search that many tests read; with a Ray of its own, which ends with it."""
     import ray
 
-    from analysis.plots import draw_front
     from search import Settings, run
     from search_spaces import Space
 
@@ -77,5 +76,5 @@ def smoke_study(tmp_path_factory: pytest.TempPathFactory, start_cache: Path) -> 
     space = Space.load("smoke", {"budget.trials": 4, "budget.epochs": 2})
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        front = run(space, Settings(name="smoke", results=root, picture=draw_front, command="tuner.py --space smoke"))
+        front = run(space, Settings(name="smoke", results=root, command="tuner.py --space smoke"))
     return SmokeStudy(front, root / "smoke", said.getvalue(), ray.is_initialized())

@@ -102,13 +102,20 @@ class TestSmokeStudy:
 
     def test_the_parent_says_how_the_study_was_made(self, stores):
         tags, params = stores.parent.data.tags, stores.parent.data.params
-        expected = {"kind": "study", "space": "smoke", "method": "deadzone", "data": "digits", "network": "mlp"}
+        expected = {"kind": "study", "space": "smoke", "method": "deadzone", "network": "mlp"}
+        expected |= {"data": "digits", "split": "holdout-300", "start": "trained here"}
         assert expected.items() <= tags.items()
         assert tags["version.ray"] == ray.__version__
         assert "commit" in tags
-        assert (params["split"], params["dense_weights"]) == ("holdout-300", "18814")
-        files = {file.path for file in stores.client.list_artifacts(stores.parent.info.run_id)}
-        assert files == {"study.yaml", "front.json", "front.csv", "front.png", "trials.csv"}
+        assert (params["dense_size"], params["dense_weights"]) == ("75256", "18814")
+        assert params["objectives"] == "accuracy:max,rate:min"
+
+    def test_the_parent_holds_the_files_and_the_networks(self, stores, smoke_study):
+        parent = stores.parent.info.run_id
+        files = {file.path for file in stores.client.list_artifacts(parent)}
+        assert files == {"study.yaml", "front.json", "front.csv", "front.png", "trials.csv", "artifacts"}
+        networks = {file.path: file.file_size for file in stores.client.list_artifacts(parent, "artifacts")}
+        assert networks == {row["artifact"]: row["size_bytes"] for row in smoke_study.members}
 
     def test_children_have_the_knobs_and_every_epoch(self, stores, smoke_study):
         for name, child in stores.children.items():
@@ -139,6 +146,7 @@ class TestSmokeStudy:
             assert PROMISED | {"artifact"} <= set(row)
             assert 0.15 <= row["accuracy"] <= 1
             assert row["rate"] == 8 * row["size_bytes"] / 18814
+            assert (row["data"], row["split"]) == ("digits", "holdout-300")
 
     def test_members_are_files_that_give_the_recorded_accuracies(self, smoke_study):
         spec = Space.load("smoke").task
@@ -217,7 +225,7 @@ def test_diverging_trials_are_failures_to_every_store(study, tmp_path):
         assert child.data.tags["reason"] == stores.table[name]["reason"] == report["reason"]
         assert not (stores.folder / f"trial_{name}" / "error.txt").exists()
     assert stores.parent.info.status == "FINISHED"
-    assert [m for m in front if m.epoch > 0] == []
+    assert {member.epoch for member in front} == {0}, "converted and untrained, a network is one all the same"
 
 
 @pytest.mark.slow
@@ -256,7 +264,7 @@ def test_a_trial_whose_process_dies_goes_on_and_fails_the_third_time(study, tmp_
     stores = Stores(tmp_path / "results" / "study")
     ((name, ends),) = stores.ends().items()
     assert ends == ("FAIL", "failed", "failed", "failed", "FAILED")
-    assert [report["epoch"] for report in stores.reports(name)] == [1, 2, 3]
+    assert stores.reports(name)[-1]["epoch"] == 3  # Ray may lose lines before: it reads its copy of the file again
     history = stores.client.get_metric_history(stores.children[name].info.run_id, "accuracy")
     assert sorted({m.step for m in history}) == [0, 1, 2, 3]
     assert (stores.folder / f"trial_{name}" / "error.txt").exists()
@@ -287,8 +295,9 @@ def test_absent_data_are_replaced_and_every_record_says_so(study, tmp_path, abse
     front = study(Space.load(absent_data), name="embedded")
     stores = Stores(tmp_path / "results" / "embedded")
     used = "digits (embedded; cifar10 was not found)"
-    assert front.about["data_used"] == used
-    assert stores.parent.data.tags["data"] == used
+    assert front.about["data"] == used
+    assert {run.data.tags["data"] for run in (stores.parent, *stores.children.values())} == {used}
+    assert {row["data"] for row in json.loads((stores.folder / "front.json").read_text())} == {used}
     about = yaml.safe_load((stores.folder / "study.yaml").read_text())
     assert (about["data_used"], about["resolved"]["task"]["data"]) == (used, "digits")
     assert list(stores.ends().values()) == [("COMPLETE", "done", "done", "done", "FINISHED")] * 2

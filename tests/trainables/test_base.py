@@ -207,6 +207,7 @@ def tuned(own_ray, tmp_path_factory):
     """Three trials in one reused actor: a good one, one that diverges, and a good one of another seed."""
     import ray
     from ray import tune
+    from ray.tune.logger import JsonLoggerCallback
 
     root = tmp_path_factory.mktemp("tuned")
     (root / "artifacts").mkdir()
@@ -226,7 +227,7 @@ def tuned(own_ray, tmp_path_factory):
         tune.with_resources(tune.with_parameters(Varied, ground=ground), {"cpu": 1}),
         param_space={**CONFIG, "varied": varied},
         tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=1),
-        run_config=tune.RunConfig(name="tuned", storage_path=str(root), verbose=0),
+        run_config=tune.RunConfig(name="tuned", storage_path=str(root), verbose=0, callbacks=[JsonLoggerCallback()]),
     ).fit()
     return root, list(results)
 
