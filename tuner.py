@@ -95,7 +95,9 @@ def _search(space: Space, arguments: argparse.Namespace, words: list[str]) -> in
         print("ratefront: interrupted; above is what was reached", file=sys.stderr)
         return INTERRUPTED
     if not len(front):
-        ended = "no network is five points better than guessing" if front.about["trials"] else "no time for a trial"
+        trials, failed = front.about["trials"], front.about["failed"]
+        ended = "no network is five points better than guessing" if trials else "no time for a trial"
+        ended = f"all {trials} trials failed; trials.csv says why" if failed and failed == trials else ended
         print(f"ratefront: {ended}", file=sys.stderr)
         return ERROR
     return DONE

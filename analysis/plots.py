@@ -89,7 +89,7 @@ def draw_front(front: FrontLike, path: Path) -> None:
     axes.axhline(curve.dense_accuracy, color=_GREY, linewidth=1, linestyle="--", label=dense)
     _scales(axes, curve)
     axes.set_title(
-        f"{about.get('network', '')} on {about.get('data_used', '')}, {about.get('space', '')}", loc="left", fontsize=11
+        f"{about.get('network', '')} on {about.get('data', '')}, {about.get('space', '')}", loc="left", fontsize=11
     )
     axes.grid(True, which="major", linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)

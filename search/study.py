@@ -107,7 +107,7 @@ class _Study:
         plan = self._prepare()
         space, dense = plan.opened.space, plain_dense(plan.dense)
         scale = Scale(list(space.file.objectives), dense, plan.opened.task.chance)
-        about = {"data": plan.opened.data_used, "split": plan.opened.task.data.split}
+        about: dict[str, Any] = {"data": plan.opened.data_used, "split": plan.opened.task.data.split}
         archive = Archive(self.folder, space.file.objectives, scale, space.file.budget.epochs, about)
         ground = ray.put(self._ground(plan))
         self.began = True
@@ -118,7 +118,8 @@ class _Study:
 
         front = conclude(archive, dense, test, self.say)
         about |= {"space": space.name, "network": space.task.network, "tracking": self.recorder.uri}
-        front = replace(front, interrupted=interrupted, about={**about, "trials": len(archive.trials)})
+        about |= {"trials": len(archive.trials), "failed": sum(r["end"] == "failed" for r in archive.trials.values())}
+        front = replace(front, interrupted=interrupted, about=about)
         self.tracking.finish(front, files_of(front), sum(row["epoch"] for row in archive.trials.values()))
         return front
 
@@ -137,6 +138,7 @@ class _Study:
         self.cluster.connect()  # in this thread: Ray's processes end with the thread that started them
         opened = reading.result()
         space = opened.space
+        self._check_shared()
         try:
             per_trial = self.cluster.per_trial(space.file.resources)
             concurrent = self.cluster.concurrency(per_trial, space.file.resources.concurrent)
@@ -150,6 +152,13 @@ class _Study:
         for line in advice(space, price, concurrent, device):
             self.say(line)
         return _Plan(opened, dense, price, per_trial, concurrent, device)
+
+    def _check_shared(self) -> None:
+        """Workers write every network into the study's folder, wherever they run."""
+        seen = self.cluster.local or self.cluster.call(_is_folder, [(str(self.folder),)], {"cpu": 0, "gpu": 0})[0]
+        if not seen:
+            rule = "must lie on a file system that all nodes of the cluster share"
+            raise StudyError(f"results = {str(self.root)!r}: {rule}")
 
     def _measured(
         self, opened: Opened, per_trial: Mapping[str, float], device: str, until: float | None
@@ -251,6 +260,10 @@ def _new_folder(root: Path, name: str) -> Path:
     except OSError as error:
         raise StudyError(f"results = {str(root)!r}: cannot be written ({error.strerror})") from error
     return folder
+
+
+def _is_folder(path: str) -> bool:
+    return Path(path).is_dir()
 
 
 def _first_config(space: Space) -> dict[str, Any]:

@@ -139,6 +139,22 @@ def test_a_failed_result_is_no_network(archive, make_trial):
     assert not (archive.folder / "front.json").exists()
 
 
+def test_a_trial_that_failed_at_once_still_gives_its_untrained_network(archive, make_trial, report):
+    trial = make_trial()
+    failed = {"epoch": 0, "failed": True, "reason": "loss is nan", "epoch_0": report(0, 0.7, 2.0)}
+    archive.on_trial_result(0, [trial], trial, failed)
+    assert [(m.trial_id, m.epoch) for m in archive.members] == [("t1", 0)]
+    assert archive.trials["t1"]["reason"] == "loss is nan"
+    assert len(json.loads((archive.folder / "front.json").read_text())) == 1
+
+
+def test_a_front_that_cannot_be_written_stops_nothing(archive, make_trial, report):
+    (archive.folder / "front.json").mkdir()
+    trial = make_trial()
+    archive.on_trial_result(0, [trial], trial, report(1, 0.8, 3.0))
+    assert len(archive.members) == 1
+
+
 @pytest.mark.parametrize(
     ("last", "end"),
     [({"epoch": 2}, "done"), ({"epoch": 1}, "stopped"), ({"failed": True}, "failed"), ({}, "done")],

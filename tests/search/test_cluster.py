@@ -73,6 +73,19 @@ def test_a_ray_that_answers_at_its_address_is_joined(own_ray, paths):
     assert ray.is_initialized()
 
 
+@pytest.mark.parametrize(
+    ("wanted", "gpu", "expected"),
+    [("auto", 0.25, "cuda"), ("cpu", 0.0, "cpu"), ("cuda", 0.0, "cuda"), ("mps", 0.0, "mps")],
+)
+def test_what_a_trial_runs_on(wanted, gpu, expected):
+    assert Cluster(None).device(Resources(device=wanted), {"cpu": 1.0, "gpu": gpu}) == expected
+
+
+def test_a_trial_without_a_gpu_of_its_own_uses_none():
+    """Ray does not hide a GPU from a trial that was given none."""
+    assert Cluster("a:1").device(Resources(), {"cpu": 1.0, "gpu": 0.0}) == "cpu"
+
+
 @pytest.fixture
 def joined(own_ray, paths):
     """Ray is there already: the study joins it."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import time
 
@@ -47,6 +48,15 @@ def test_a_speaker_prints_a_line_or_nothing(quiet, text):
 def test_speech_goes_to_standard_output(capsys):
     speaker(False)("a line")
     assert capsys.readouterr().out == "a line\n"
+
+
+def test_a_pipe_that_was_closed_stops_nothing():
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w")
+    speaker(False, stream)("nobody hears this")
+    with pytest.raises(BrokenPipeError):
+        stream.close()
 
 
 def test_a_line_counts_trials_epochs_and_the_front(progress, archive, said, make_trial, report, ended):

@@ -92,15 +92,18 @@ def test_what_fails_for_a_while_is_tried_again_and_keeps_its_place(recorder, sai
     assert done == ["try", "try", "try", "next"]
     assert len(said) == 1
     assert "does not answer (no route); the search goes on without it" in said[0]
-    assert recorder.close() == 0
+    done.clear()
+    recorder.submit(stumbling)
+    assert recorder.close() == 1, "a second try while closing is the last"
+    assert len([line for line in said if "does not answer" in line]) == 1
 
 
 def test_submitting_takes_no_time(recorder):
-    recorder.submit(lambda client: time.sleep(1))
+    recorder.submit(lambda client: time.sleep(5))
     started = time.monotonic()
     for _ in range(100):
         recorder.submit(lambda client: None)
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2
 
 
 def test_closing_waits_no_longer_than_asked(recorder, said):
@@ -118,7 +121,7 @@ def test_a_server_that_is_not_there_neither_blocks_nor_raises(closed_address, sa
     started = time.monotonic()
     for _ in range(5):
         recorder.submit(lambda client: client.create_experiment("never"))
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2
     assert recorder.close() == 5
     assert time.monotonic() - started < 15
     assert "does not answer" in said[0]
@@ -188,7 +191,7 @@ def test_a_server_killed_midway_stops_nothing_and_gets_the_rest_when_it_is_back(
     started = time.monotonic()
     for step in range(10):
         recorder.submit(lambda c, step=step: c.log_metric(kept["run"], "loss", step, step=step))
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2
     while not said:
         time.sleep(0.05)
     start()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,12 @@ def test_next_steps_name_files_and_commands():
     assert "files    /results/study" in text
     assert "python -m compress info /results/study/artifacts/t2-e002.rf" in text  # the smallest
     assert "mlflow ui --backend-store-uri sqlite:////results/mlflow.db" in text
+
+
+def test_a_record_on_a_server_is_its_address():
+    front = front_of([member(0)])
+    served = replace(front, about={**front.about, "tracking": "http://tracking:5000"})
+    assert next_steps(served).splitlines()[-1] == "record   http://tracking:5000"
 
 
 def test_next_steps_of_an_empty_front_name_no_file():

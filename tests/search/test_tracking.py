@@ -144,6 +144,15 @@ def test_a_diverged_trial_has_failed_and_says_why(record, play, report):
     assert [m.step for m in record.client.get_metric_history(run.info.run_id, "accuracy")] == [1]
 
 
+def test_a_trial_that_failed_at_once_has_its_untrained_network_on_record(record, play, report):
+    record.begin()
+    play("t1", {"epoch": 0, "failed": True, "reason": "loss is nan in epoch 1", "epoch_0": report(0, 0.7)})
+    _, children = record.read()
+    history = record.client.get_metric_history(children["t1"].info.run_id, "accuracy")
+    assert [(m.step, m.value) for m in history] == [(0, 0.7)]
+    assert children["t1"].info.status == "FAILED"
+
+
 def test_a_trial_that_crashed_before_its_first_result_has_a_run_that_failed(record, play):
     record.begin()
     play("t1", crash=True)
@@ -245,7 +254,7 @@ def test_callbacks_never_wait_and_never_raise(closed_address, play, record, repo
     record.begin()
     play("t1", report(1), report(2))
     record.finish([member("t1", 2)])
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2
     assert lost.close() == 6
     assert time.monotonic() - started < 15
 

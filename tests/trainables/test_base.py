@@ -131,6 +131,7 @@ def test_a_diverged_trial_reports_failure_and_is_done(actor):
     assert (report["failed"], report["done"]) == (True, True)
     assert "loss is" in report["reason"] or "not finite" in report["reason"]
     assert "accuracy" not in report
+    assert report["epoch_0"]["accuracy"] > 0.5, "the untrained network is a network all the same"
 
 
 def test_a_checkpoint_loads_without_unpickling_objects(actor, tmp_path):

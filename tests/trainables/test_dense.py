@@ -112,6 +112,18 @@ def test_a_changed_network_of_the_users_is_another_start(tmp_path, monkeypatch):
     assert make(task)[0].origin == "trained here"
 
 
+def test_a_network_that_does_not_train_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    body = "    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n    nn.init.constant_(network[1].weight, float('nan'))\n"
+    (tmp_path / "broken_network.py").write_text(f"from torch import nn\n\ndef build():\n{body}    return network\n")
+    task = open_task(replace(SPEC, network="broken_network:build"), Path("unused"))[0]
+    with pytest.raises(
+        TaskError, match=r"start: the dense broken_network:build does not train \(loss is nan"
+    ) as caught:
+        make(task)
+    assert "\n" not in str(caught.value)
+
+
 def test_given_weights_are_loaded_and_nothing_is_trained(task, cache):
     network = task.build()
     start = Start("file", "mine.pt", "holdout", network.state_dict())
