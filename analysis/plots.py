@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,13 @@ _NAMES = {
     "rel_bops_dense": "relative BOPs (zeros counted) in %",
 }
 _FACTORS = {"size": 1e-3, "rel_bops": 100.0, "rel_bops_dense": 100.0}
-_RATIOS = (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
+_ROUND = (
+    (1,),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 4, 5, 7),
+    [n / 10 for n in range(10, 100, 5)],
+    [n / 20 for n in range(20, 200)],
+)
 _SHOWN = 25.0  # points
 _BLUE, _ORANGE, _GREY = "#1f6fb2", "#d9822b", "#6b6b6b"
 
@@ -100,15 +107,13 @@ def draw_front(front: FrontLike, path: Path) -> None:
 
 def _scales(axes: Any, curve: FrontCurve) -> None:
     """A logarithmic cost, with times smaller above; accuracies down to ``_SHOWN`` points under the dense network's."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     axes.set_xscale("log")
     axes.margins(x=0.08, y=0.08)
     low, high = axes.get_xlim()
     plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_major_locator(
-        LogLocator(subs=(1, 2, 5)) if high / low > 6 else MaxNLocator(7, steps=[1, 2, 2.5, 5, 10])
-    )
+    axes.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
     axes.xaxis.set_major_formatter(plain)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(_NAMES.get(curve.name, curve.name.replace("_", " ")) + " (log scale)")
@@ -122,12 +127,21 @@ def _scales(axes: Any, curve: FrontCurve) -> None:
         )
     if curve.name == "size":
         above = axes.secondary_xaxis("top", functions=(curve.times_smaller, curve.times_smaller))
-        ratios = [r for r in _RATIOS if curve.dense_cost / high <= r <= curve.dense_cost / low]
-        above.xaxis.set_major_locator(FixedLocator(ratios))
+        above.xaxis.set_major_locator(FixedLocator(_ticks(curve.dense_cost / high, curve.dense_cost / low)))
         above.xaxis.set_minor_locator(NullLocator())
         above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
         above.set_xlabel("times smaller than float32", fontsize=9)
         above.spines["top"].set_visible(False)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """At most eight round numbers in [low, high], evenly spread on a logarithmic axis."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in _ROUND:
+        found = [d * 10.0**k for k in decades for d in digits if low <= d * 10.0**k <= high]
+        if len(found) >= 4:
+            return found[:: max(1, len(found) // 8)]
+    return found
 
 
 def _or_nan(value: float | None) -> float:

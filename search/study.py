@@ -108,6 +108,7 @@ class _Study:
         space, dense = plan.opened.space, plain_dense(plan.dense)
         scale = Scale(list(space.file.objectives), dense, plan.opened.task.chance)
         about: dict[str, Any] = {"data": plan.opened.data_used, "split": plan.opened.task.data.split}
+        about |= {"space": space.name, "network": space.task.network, "tracking": self.recorder.uri}
         archive = Archive(self.folder, space.file.objectives, scale, space.file.budget.epochs, about)
         ground = ray.put(self._ground(plan))
         self.began = True
@@ -117,7 +118,6 @@ class _Study:
             return self.cluster.call(test_accuracy, [(ground, n) for n in [plan.dense.state, *paths]], plan.per_trial)
 
         front = conclude(archive, dense, test, self.say)
-        about |= {"space": space.name, "network": space.task.network, "tracking": self.recorder.uri}
         about |= {"trials": len(archive.trials), "failed": sum(r["end"] == "failed" for r in archive.trials.values())}
         front = replace(front, interrupted=interrupted, about=about)
         self.tracking.finish(front, files_of(front), sum(row["epoch"] for row in archive.trials.values()))

@@ -15,7 +15,7 @@ from search_spaces.sections import DIRECTIONS
 from trainables.dense import Dense
 
 DENSE = plain_dense(Dense({}, "trained here", 0.96, 25_000, 0.01))
-ABOUT = {"network": "mlp", "data_used": "digits", "space": "smoke"}
+ABOUT = {"network": "mlp", "data": "digits", "space": "smoke"}
 
 
 def member(number, tested=True):
