@@ -21,13 +21,6 @@ _NAMES = {
     "rel_bops_dense": "relative BOPs (zeros counted) in %",
 }
 _FACTORS = {"size": 1e-3, "rel_bops": 100.0, "rel_bops_dense": 100.0}
-_ROUND = (
-    (1,),
-    (1, 2, 5),
-    (1, 1.5, 2, 3, 4, 5, 7),
-    [n / 10 for n in range(10, 100, 5)],
-    [n / 20 for n in range(20, 200)],
-)
 _SHOWN = 25.0  # points
 _BLUE, _ORANGE, _GREY = "#1f6fb2", "#d9822b", "#6b6b6b"
 
@@ -135,13 +128,15 @@ def _scales(axes: Any, curve: FrontCurve) -> None:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """At most eight round numbers in [low, high], evenly spread on a logarithmic axis."""
+    """Round numbers in [low, high]: evenly spaced where the span is short, else spread over the decades."""
+    from matplotlib.ticker import MaxNLocator
+
+    if high / low < 4:
+        return [float(t) for t in MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for digits in _ROUND:
-        found = [d * 10.0**k for k in decades for d in digits if low <= d * 10.0**k <= high]
-        if len(found) >= 4:
-            return found[:: max(1, len(found) // 8)]
-    return found
+    digits = (1, 1.5, 2, 3, 4, 5, 7) if high / low < 10 else (1, 2, 5)
+    found = [d * 10.0**k for k in decades for d in digits if low <= d * 10.0**k <= high]
+    return found[:: max(1, len(found) // 8)]
 
 
 def _or_nan(value: float | None) -> float:
