@@ -14,7 +14,7 @@ from tasks import DataMissing, Task, open_task
 from tasks.starts import Start
 from trainables.dense import Dense, Price
 
-__all__ = ["Opened", "advice", "dense_line", "dry_size", "open_space", "plain_dense", "trial_estimate"]
+__all__ = ["Opened", "advice", "dense_line", "dry_size", "open_embedded", "open_space", "plain_dense", "trial_estimate"]
 
 _LONG = 3600.0  # seconds on a CPU after which the flags that make a search smaller are named
 
@@ -42,12 +42,15 @@ def open_space(space: Space, root: Path, strict: bool, say: Callable[[str], None
             raise DataMissing(
                 f"{error}; put it under {root} (--data-root, RATEFRONT_DATA), or use --data digits"
             ) from error
-        wanted, small = space.file.task.data, space.embedded()
-        say(
-            f"{wanted} is not here ({error}): searching the embedded data {small.file.task.data} instead; --data-root says where"
-        )
-        task, start = open_task(small.task, root)
-        return Opened(small, task, start, f"{task.data.name} (embedded; {wanted} was not found)")
+        return open_embedded(space, root, f"{space.file.task.data} is not here ({error}); --data-root says where", say)
+
+
+def open_embedded(space: Space, root: Path, reason: str, say: Callable[[str], None]) -> Opened:
+    """The space's embedded section; every record says so."""
+    wanted, small = space.file.task.data, space.embedded()
+    say(f"{reason}: searching the embedded data {small.file.task.data} instead")
+    task, start = open_task(small.task, root)
+    return Opened(small, task, start, f"{task.data.name} (embedded; {wanted} was not used)")
 
 
 def dense_line(task: Task, dense: Dense) -> str:

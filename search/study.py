@@ -18,7 +18,7 @@ from search.clock import Clock, DeadlineScheduler
 from search.cluster import Cluster
 from search.ending import conclude, files_of
 from search.front import Front
-from search.ground import Opened, advice, dense_line, open_space, plain_dense
+from search.ground import Opened, advice, dense_line, open_embedded, open_space, plain_dense
 from search.interrupt import interruptible
 from search.progress import Progress, speaker
 from search.record import study_tags, study_text
@@ -28,7 +28,7 @@ from search.tracking import Tracking, TrackingCard, tracking_uri
 from search_spaces import Space
 from tasks.downloads import data_root
 from trainables.base import Ground, recipe_of
-from trainables.dense import Dense, Price, make_dense, price_of
+from trainables.dense import Dense, Price, StartTooLong, make_dense, price_of
 from trainables.verdict import test_accuracy
 
 __all__ = ["Settings", "StudyError", "run"]
@@ -137,8 +137,17 @@ class _Study:
         reading = _aside(open_space, self.space, root, settings.strict_data, self.say)
         self.cluster.connect()  # in this thread: Ray's processes end with the thread that started them
         opened = reading.result()
-        space = opened.space
         self._check_shared()
+        try:
+            return self._plan(opened)
+        except StartTooLong as error:
+            if settings.strict_data or not opened.space.file.embedded:
+                raise
+            return self._plan(open_embedded(opened.space, root, str(error), self.say))
+
+    def _plan(self, opened: Opened) -> _Plan:
+        """Resources, the dense network, and what a trial costs."""
+        space = opened.space
         try:
             per_trial = self.cluster.per_trial(space.file.resources)
             concurrent = self.cluster.concurrency(per_trial, space.file.resources.concurrent)

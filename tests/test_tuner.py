@@ -132,7 +132,7 @@ def test_absent_data_fall_back_in_a_dry_run_and_it_is_said(run, tmp_path, no_net
     code, out, err = run("--space", "deadzone_mlp", "--data-root", str(tmp_path), "--dry-run")
     assert (code, err) == (0, [])
     assert any("searching the embedded data digits instead" in line for line in out)
-    assert out[-2].startswith("dense mlp on digits (embedded; cifar10 was not found)")
+    assert out[-2].startswith("dense mlp on digits (embedded; cifar10 was not used)")
 
 
 def test_a_device_that_is_not_there_is_bad_input(run):

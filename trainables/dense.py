@@ -21,10 +21,14 @@ from tasks.starts import Start
 from trainables.devices import choose_device, use_threads
 from trainables.trainer import Diverged, Recipe, Trainer
 
-__all__ = ["Dense", "Price", "make_dense", "price_of"]
+__all__ = ["Dense", "Price", "StartTooLong", "make_dense", "price_of"]
 
 Say = Callable[[str], None]
 _OPTIMIZER = {"name": "adamw", "base": {"lr": 3e-3, "weight_decay": 1e-2}, "schedule": "cosine"}
+
+
+class StartTooLong(TaskError):
+    """A dense network whose training does not fit the time budget of its study."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Price:
 def make_dense(task: Task, start: Start, seed: int, device: str, say: Say = print, until: float | None = None) -> Dense:
     """Load the start, or train it once with half the cores and keep it by fingerprint; then measure it.
 
-    ``until``: seconds since the epoch at which the study ends; TaskError where the training would take longer.
+    ``until``: seconds since the epoch at which the study ends; StartTooLong where the training would leave too little.
     """
     threads = torch.get_num_threads()
     use_threads((os.cpu_count() or 2) // 2)  # every core at once is slower than one where others run too
@@ -118,25 +122,19 @@ def _trained(
         say(f"{path} is damaged; training the dense network again")
     trainer = Trainer(task, _recipe(task, seed), None, device)
     epochs, started = trainer.recipe.epochs, time.perf_counter()
-    say(
-        f"no trained {task.spec.network} for {task.data.name}: training it once, {epochs} epochs of {trainer.images:,} images"
-    )
+    if until is not None:
+        _refuse_long(task, trainer, Trainer(task, trainer.recipe, None, device).step_seconds(), until)
+    what = f"no trained {task.spec.network} for {task.data.name}"
+    say(f"{what}: training it once, {epochs} epochs of {trainer.images:,} images")
     for number in range(epochs):
         try:
             loss = trainer.train_epoch()
         except Diverged as error:
-            raise TaskError(
-                f"start: the dense {task.spec.network} does not train ({error}); give trained weights"
-            ) from error
-        spent = time.perf_counter() - started
+            reason = f"does not train ({error}); give trained weights"
+            raise TaskError(f"start: the dense {task.spec.network} {reason}") from error
+        left = (time.perf_counter() - started) / (number + 1) * (epochs - number - 1)
         if number == 0 or number + 1 == epochs:
-            left = spent / (number + 1) * (epochs - number - 1)
             say(f"  epoch {number + 1}/{epochs}: loss {loss:.3f}, about {left:.0f} s left")
-        if until is not None and time.time() + spent / (number + 1) * (epochs - number - 1) > until:
-            rule = (
-                "does not fit the time budget; --set task.start_epochs=N makes it shorter, task.start=FILE needs none"
-            )
-            raise TaskError(f"start: training the dense {task.spec.network} for {epochs} epochs {rule}")
     state = {name: tensor.detach().cpu() for name, tensor in trainer.model.state_dict().items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,6 +144,17 @@ def _trained(
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         say(f"{path} cannot be kept ({error}); the next study trains the dense network again")
     return state, "trained here"
+
+
+def _refuse_long(task: Task, trainer: Trainer, step_seconds: float, until: float) -> None:
+    """StartTooLong where the training would leave less than half of the time for the trials."""
+    epochs = trainer.recipe.epochs
+    needed = step_seconds * trainer.images / task.spec.batch_size * epochs
+    if time.time() + 2 * needed > until:
+        what = f"start: training the dense {task.spec.network} on {task.data.name} for {epochs} epochs takes about {needed:.0f} s"
+        raise StartTooLong(
+            f"{what} and does not fit the time budget; --set task.start_epochs=N makes it shorter, task.start=FILE needs none"
+        )
 
 
 def _cache() -> Path:

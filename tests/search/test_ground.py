@@ -43,11 +43,11 @@ def test_a_space_opens_with_its_data(smoke_space, tmp_path):
 def test_absent_data_are_replaced_by_the_embedded_and_it_is_said(cifar_space, tmp_path, no_network):
     said = []
     opened = open_space(cifar_space(), tmp_path, strict=False, say=said.append)
-    assert opened.data_used == "digits (embedded; cifar10 was not found)"
+    assert opened.data_used == "digits (embedded; cifar10 was not used)"
     assert opened.task.data.name == "digits"
     assert (opened.space.file.budget.epochs, opened.space.file.budget.trials) == (1, 4)
     assert opened.task.spec.batch_size == 64
-    assert "searching the embedded data digits instead; --data-root" in said[-1]
+    assert "--data-root says where: searching the embedded data digits instead" in said[-1]
     assert all("\n" not in line for line in said)
 
 

@@ -294,7 +294,7 @@ embedded: {task: {data: digits, batch_size: 64}, budget: {trials: 2, epochs: 1}}
 def test_absent_data_are_replaced_and_every_record_says_so(study, tmp_path, absent_data):
     front = study(Space.load(absent_data), name="embedded")
     stores = Stores(tmp_path / "results" / "embedded")
-    used = "digits (embedded; cifar10 was not found)"
+    used = "digits (embedded; cifar10 was not used)"
     assert front.about["data"] == used
     assert {run.data.tags["data"] for run in (stores.parent, *stores.children.values())} == {used}
     assert {row["data"] for row in json.loads((stores.folder / "front.json").read_text())} == {used}
@@ -373,3 +373,19 @@ def test_results_that_cannot_be_written_are_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StudyError, match=r"results = .*file': cannot be written"):
         run(Space.load("smoke"), Settings(name="a", results=tmp_path / "file"))
+
+
+@pytest.mark.slow
+def test_a_dense_start_that_takes_too_long_gives_way_to_the_embedded_data(tmp_path):
+    raw = {
+        "method": "deadzone",
+        "task": {"network": "mlp", "data": "digits", "start": "train", "start_epochs": 10**6, "batch_size": 64},
+        "budget": {"trials": 1, "epochs": 1, "wall_time": 60},
+        "embedded": {"task": {"start_epochs": 3}},
+    }
+    front = run(Space.from_raw("long", "long.yaml", raw), Settings(name="long", results=tmp_path))
+    assert front.about["data"] == "digits (embedded; digits was not used)"
+    assert {row["data"] for row in json.loads((tmp_path / "long" / "front.json").read_text())} == {front.about["data"]}
+    with pytest.raises(TaskError, match="does not fit the time budget"):
+        run(Space.from_raw("long", "long.yaml", raw), Settings(name="strict", results=tmp_path, strict_data=True))
+    assert not (tmp_path / "strict").exists()
