@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from search_spaces import Space
@@ -154,8 +154,15 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     return changes
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line for a bad flag, as for any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; --help shows the flags\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ratefront",
         description="Find how small a neural network can get: a search over one compression method's knobs.",
         epilog="ratefront compress info|decode FILE looks into one compressed file.",

@@ -35,13 +35,15 @@ assert set(DIRECTIONS) <= {f.name for f in dataclasses.fields(Metrics)}
 class TaskSection(Strict):
     """``network``: a name, ``package.module:factory``, or a mapping of ``name`` and the factory's arguments.
 
-    ``start``: auto (published weights, else trained once), published, train, scratch, or a file.
+    ``start``: auto (published weights, else trained once), published, train, scratch, or a file; what is trained once
+    takes ``start_epochs`` with AdamW, whose rate falls from ``start_lr`` as a cosine.
     """
 
     network: str | dict[str, Any]
     data: str
     start: str = "auto"
     start_epochs: int = Field(default=20, ge=1)
+    start_lr: float = Field(default=3e-3, gt=0)
     batch_size: int = Field(default=128, ge=1)
     eval_batch_size: int = Field(default=100, ge=1)
     image_size: int | None = Field(default=None, ge=1)

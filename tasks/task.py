@@ -31,6 +31,7 @@ class TaskSpec:
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
     start: str = "auto"
     start_epochs: int = 20
+    start_lr: float = 3e-3
     batch_size: int = 128
     eval_batch_size: int = 100
     image_size: int | None = None

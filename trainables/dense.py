@@ -24,7 +24,7 @@ from trainables.trainer import Diverged, Recipe, Trainer
 __all__ = ["Dense", "Price", "StartTooLong", "make_dense", "price_of"]
 
 Say = Callable[[str], None]
-_OPTIMIZER = {"name": "adamw", "base": {"lr": 3e-3, "weight_decay": 1e-2}, "schedule": "cosine"}
+_DECAY = 1e-2
 
 
 class StartTooLong(TaskError):
@@ -99,7 +99,8 @@ def price_of(task: Task, recipe: Recipe, device: str, cpus: float) -> Price:
 
 
 def _recipe(task: Task, seed: int) -> Recipe:
-    return Recipe(method="baseline", optimizer=_OPTIMIZER, epochs=max(1, task.spec.start_epochs), seed=seed)
+    optimizer = {"name": "adamw", "base": {"lr": task.spec.start_lr, "weight_decay": _DECAY}, "schedule": "cosine"}
+    return Recipe(method="baseline", optimizer=optimizer, epochs=max(1, task.spec.start_epochs), seed=seed)
 
 
 def _fill(trainer: Trainer, state: Mapping[str, Tensor], origin: str) -> None:
@@ -166,7 +167,7 @@ def _fingerprint(task: Task, seed: int) -> str:
     spec, data = task.spec, task.data
     parts: list[Any] = [spec.network, sorted(spec.network_arguments.items()), data.fingerprint, data.input_shape]
     parts += [list(data.mean), list(data.std), data.flip, data.pad]
-    parts += [spec.start_epochs, spec.batch_size, seed, sorted(_OPTIMIZER.items(), key=str)]
+    parts += [spec.start_epochs, spec.batch_size, seed, spec.start_lr, _DECAY]
     if ":" in spec.network:
         found = importlib.util.find_spec(spec.network.partition(":")[0])
         parts.append(Path(found.origin).read_text() if found and found.origin else "")
