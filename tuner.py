@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from search.folder import StudyFolder
     from search_spaces import Space
 
 __all__ = ["main"]
@@ -35,6 +36,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _act(arguments: argparse.Namespace, words: list[str]) -> int:
+    """Take the study's folder before torch and Ray are imported, then do what was asked."""
+    from search.folder import StudyError, StudyFolder, dated_name
+
+    if arguments.list or arguments.dry_run or not arguments.space:
+        return _asked(arguments, None)
+    try:
+        name = arguments.name or dated_name(arguments.space)
+        folder = StudyFolder(arguments.results, name, shlex.join(["tuner.py", *words]))
+    except StudyError as error:
+        return _refuse(error)
+    try:
+        return _asked(arguments, folder)
+    finally:
+        folder.discard()
+
+
+def _asked(arguments: argparse.Namespace, folder: StudyFolder | None) -> int:
     from compress import KnobError
     from search_spaces import Space, SpaceError
     from tasks import TaskError
@@ -45,7 +63,7 @@ def _act(arguments: argparse.Namespace, words: list[str]) -> int:
         if not arguments.space:
             raise SpaceError("--space is missing: a name that --list shows, or a YAML file")
         space = Space.load(arguments.space, _changes(arguments))
-        return _dry_run(space, arguments) if arguments.dry_run else _search(space, arguments, words)
+        return _search(space, arguments, folder) if folder else _dry_run(space, arguments)
     except (SpaceError, TaskError, KnobError) as error:
         return _refuse(error)
 
@@ -66,23 +84,20 @@ def _list() -> int:
     return DONE
 
 
-def _search(space: Space, arguments: argparse.Namespace, words: list[str]) -> int:
+def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) -> int:
     from search import Settings, StudyError, run
     from search.summary import front_table, next_steps
 
     settings = Settings(
-        name=arguments.name,
-        results=arguments.results,
         data_root=arguments.data_root,
         strict_data=arguments.data is not None,
         address=arguments.address,
         tracking_uri=arguments.tracking_uri,
         experiment=arguments.experiment,
         quiet=arguments.quiet,
-        command=shlex.join(["tuner.py", *words]),
     )
     try:
-        front = run(space, settings)
+        front = run(space, settings, folder)
     except StudyError as error:
         return _refuse(error)
     except ConnectionError as error:

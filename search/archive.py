@@ -17,12 +17,12 @@ from ray.tune.experiment import Trial
 from analysis.pareto import Scale, front_mask
 from compress.artifact import save
 from compress.metrics import Metrics
+from search.folder import ARTIFACTS
 from search.front import Front, Member
 from search.outcome import outcome_of
 
-__all__ = ["ARTIFACTS", "Archive", "measured", "reports", "write_text"]
+__all__ = ["Archive", "measured", "reports", "write_text"]
 
-ARTIFACTS = "artifacts"
 NEAR_CHANCE = 0.05
 METRIC_NAMES = [f.name for f in fields(Metrics)]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import subprocess
-import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,14 +44,9 @@ def commit() -> str:
     return head.stdout.strip() + ("+" if dirty.returncode else "")
 
 
-def study_text(space: Space, command: str, found: Mapping[str, Any]) -> str:
+def study_text(space: Space, head: Mapping[str, str], found: Mapping[str, Any]) -> str:
     """``study.yaml``: the resolved space and how it is run; ``found`` is what is known only after the data were read."""
-    about = {
-        "space": space.name,
-        "command": command,
-        "began": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "versions": versions(),
-    }
+    about: dict[str, Any] = {"space": space.name, **head, "versions": versions()}
     about |= {"commit": commit(), **found, "resolved": space.resolved()}
     return yaml.safe_dump(about, sort_keys=False, allow_unicode=True, width=120)
 

@@ -14,7 +14,8 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.archive import ARTIFACTS, measured, reports
+from search.archive import measured, reports
+from search.folder import ARTIFACTS
 from search.front import Front
 from search.outcome import Outcome, outcome_of
 from search.recorder import Recorder

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, TypeAdapter, field_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo, field_validator
 
 from compress.metrics import Metrics
 from search_spaces.domains import Domain, Strict
 from search_spaces.values import nearest, parse_duration
 
-__all__ = ["DIRECTIONS", "Budget", "Resources", "SpaceFile", "TaskSection", "filled"]
+__all__ = ["DIRECTIONS", "Budget", "Resources", "Rungs", "SpaceFile", "TaskSection", "filled"]
 
 DIRECTIONS: dict[str, Literal["max", "min"]] = {
     "accuracy": "max",
@@ -71,14 +71,29 @@ def _seconds(value: Any) -> Any:
     return None if value is None else parse_duration(value)
 
 
+class Rungs(Strict):
+    """Epochs grace, grace x factor, grace x factor^2, ...: where a trial may be stopped (Li et al., ASHA, arXiv 1810.05934)."""
+
+    grace: int = Field(ge=1)
+    factor: int = Field(default=3, ge=2)
+
+
 class Budget(Strict):
-    """``epochs`` is everything a trial may spend; ``images`` an epoch, all where absent; ``rungs`` is reserved."""
+    """``epochs`` is everything a trial may spend; ``images`` an epoch, all where absent."""
 
     trials: int = Field(default=16, ge=1)
     epochs: int = Field(ge=1)
     images: int | None = Field(default=None, ge=1)
-    rungs: None = None
+    rungs: Rungs | None = None
     wall_time: Annotated[float | None, BeforeValidator(_seconds)] = None
+
+    @field_validator("rungs")
+    @classmethod
+    def _before_the_end(cls, value: Rungs | None, info: ValidationInfo) -> Rungs | None:
+        epochs = info.data.get("epochs")
+        if value and epochs and value.grace >= epochs:
+            raise ValueError(f"grace {value.grace} must be less than the {epochs} epochs of a trial")
+        return value
 
 
 class Resources(Strict):

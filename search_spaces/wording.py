@@ -10,13 +10,18 @@ from pydantic import BaseModel, ValidationError
 
 from compress.optimizers import GROUPS, Group, OptimizerKnobs
 from search_spaces.domains import Categorical, Float, Int, Template
-from search_spaces.sections import Budget, Resources, SpaceFile, TaskSection
+from search_spaces.sections import Budget, Resources, Rungs, SpaceFile, TaskSection
 from search_spaces.values import nearest
 
 __all__ = ["first_error"]
 
 _TAGS: dict[str, type[BaseModel]] = {"float": Float, "int": Int, "categorical": Categorical, "template": Template}
-_SECTIONS: dict[str, type[BaseModel]] = {"task": TaskSection, "budget": Budget, "resources": Resources}
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "task": TaskSection,
+    "budget": Budget,
+    "rungs": Rungs,
+    "resources": Resources,
+}
 _BRANCHES = {*_TAGS, "bool", "str", "none"}
 _KINDS = ("function-", "constrained-", "nullable", "list[", "dict[")
 _WORDS = {

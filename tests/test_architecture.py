@@ -68,7 +68,9 @@ def test_every_name_in_all_exists_and_files_are_short(room):
                 defined |= {
                     n.target.id for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
                 }
-                defined |= {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
+                defined |= {
+                    a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names
+                }
                 assert set(public) <= defined, path
 
 

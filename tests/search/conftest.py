@@ -7,7 +7,8 @@ import pytest
 from ray.tune.experiment import Trial
 
 from analysis.pareto import Scale
-from search.archive import ARTIFACTS, Archive
+from search.archive import Archive
+from search.folder import ARTIFACTS
 from search_spaces import Space
 
 OBJECTIVES = {"accuracy": "max", "rate": "min"}

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.pareto import Scale
-from search.archive import ARTIFACTS, METRIC_NAMES, NEAR_CHANCE, Archive, measured, write_text
+from search.archive import METRIC_NAMES, NEAR_CHANCE, Archive, measured, write_text
+from search.folder import ARTIFACTS
 from tests.search.conftest import OBJECTIVES
 
 CHANCE = 0.1

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from analysis.pareto import Scale
-from search.archive import ARTIFACTS, Archive
+from search.archive import Archive
 from search.ending import conclude, files_of
+from search.folder import ARTIFACTS
 
 DENSE = {"accuracy": 0.95, "size": 1000.0, "rate": 32.0}
 

@@ -55,7 +55,7 @@ def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
 
 
 def test_the_study_text_holds_the_resolved_space(smoke_space):
-    text = study_text(smoke_space(max_bits=5), "tuner.py --space smoke", {"split": "holdout-300"})
+    text = study_text(smoke_space(max_bits=5), {"command": "tuner.py --space smoke"}, {"split": "holdout-300"})
     read = yaml.safe_load(text)
     assert read["space"] == "smoke"
     assert read["command"] == "tuner.py --space smoke"

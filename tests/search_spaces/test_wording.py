@@ -60,7 +60,7 @@ def test_an_unknown_key_names_the_nearest_at_its_level(line, sections, expected)
         ({"budget": {}}, "budget.epochs: missing, must be given"),
         ({"budget": {"epochs": "4"}}, "budget.epochs = '4': must be a whole number"),
         ({"budget": {"epochs": 0}}, "budget.epochs = 0: must be greater than or equal to 1"),
-        ({"budget": {"epochs": 1, "rungs": [1]}}, "budget.rungs = [1]: reserved for later, leave it out"),
+        ({"budget": {"epochs": 1, "rungs": [1]}}, "budget.rungs = [1]: must be a mapping"),
         ({"budget": {"epochs": 1, "wall_time": "x"}}, "budget.wall_time = 'x': must be a time such as 90s"),
         ({"constraints": {}}, "constraints = {}: reserved for later, leave it out"),
         ({"objectives": {"accuracy": "maximum"}}, "objectives.accuracy = 'maximum': must be 'max' or 'min'"),
