@@ -70,9 +70,11 @@ def count_macs(network: nn.Module, input_shape: Sequence[int]) -> Macs:
     twin = copy.deepcopy(network).to("meta").eval()  # on the CPU the counter misses attention kernels
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         twin(torch.empty(1, *input_shape, device="meta"))
-    root = type(twin).__name__
-    counts = {name.removeprefix(f"{root}."): sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
-    weighted = {n for n, m in twin.named_modules() if isinstance(getattr(m, "weight", None), torch.Tensor)}
+    root = type(twin).__name__  # a layer that is itself the network has the empty name, as in named_modules
+    found = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    counts = {"" if name == root else name.removeprefix(f"{root}."): count for name, count in found.items()}
+    leaves = {n: m for n, m in twin.named_modules() if not list(m.children())}
+    weighted = {n for n, m in leaves.items() if isinstance(getattr(m, "weight", None), torch.Tensor)}
     return Macs(counter.get_total_flops() // 2, {n: c for n, c in counts.items() if n in weighted})
 
 
@@ -94,7 +96,7 @@ def count_weights(tensors: Sequence[Symbols], trainable: set[str], weights: int)
 
 def relative_bops(macs: Macs, tensors: Sequence[Symbols], dense_macs: int) -> dict[str, float]:
     """``bops``, ``rel_bops`` and ``rel_bops_dense`` of a shipped network against its dense one."""
-    by_name = {t.name.removesuffix(".weight"): t for t in tensors if t.name.endswith(".weight")}
+    by_name = {t.name.rpartition(".")[0]: t for t in tensors if t.name.rpartition(".")[2] == "weight"}
     sparse = dense = 32.0 * (macs.total - sum(macs.layers[n] for n in macs.layers if n in by_name))
     for name, count in macs.layers.items():
         if name in by_name:

@@ -3,27 +3,66 @@
 Group lasso on hard weights W: Σ_layers λ_kind Σ_groups sqrt(n_g) ||W_g||_2, n_g the group's size (Yuan & Lin 2006,
 J. R. Stat. Soc. B 68). A group is an input feature (linear) or an input channel with all its taps (convolution);
 ``axis: out`` groups outputs instead. The gradient reaches the soft weights through the quantizer's own surrogate.
+
+Distillation: λ T² KL(softmax(d / T) || softmax(s / T)), mean over the batch, with s the logits in training and d those of
+the dense network on the same inputs (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2). T² keeps the gradient's
+size when T changes.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 
 from compress.method import KnobError
 
-__all__ = ["PENALTIES", "GroupLasso", "Penalty", "build_penalties", "penalty_knobs"]
-
-Penalty = Callable[[nn.Module], Tensor]
+__all__ = ["PENALTIES", "Distill", "GroupLasso", "Penalty", "Step", "build_penalties", "penalty_knobs"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupLasso:
+class Step:
+    """What a penalty sees of one training step: ``inputs`` (N, ...) as augmented, ``outputs`` (N, classes) of ``model``.
+
+    ``dense`` maps inputs to the dense network's logits; it is there where a penalty of the trial ``needs_dense``.
+    """
+
+    model: nn.Module
+    inputs: Tensor
+    outputs: Tensor
+    target: Tensor
+    dense: Callable[[Tensor], Tensor] | None = None
+
+    @cached_property
+    def dense_outputs(self) -> Tensor:
+        """(N, classes) logits of the dense network on ``inputs``, without gradient; made when first asked for."""
+        assert self.dense is not None
+        with torch.no_grad():
+            return self.dense(self.inputs)
+
+
+class Penalty(ABC):
+    """A frozen dataclass of knobs that maps a step to a scalar."""
+
+    @property
+    def needs_dense(self) -> bool:
+        """Whether ``Step.dense`` must be there."""
+        return False
+
+    @abstractmethod
+    def __call__(self, step: Step) -> Tensor:
+        """What is added to the loss, in nats, with a gradient to ``step.model`` alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupLasso(Penalty):
     """``lambda`` scales the whole term, ``lambda_linear`` and ``lambda_conv`` its two kinds of layer."""
 
     lambda_: float = 1.0
@@ -35,15 +74,12 @@ class GroupLasso:
         if self.axis not in ("in", "out"):
             raise KnobError(f"group_lasso.axis = {self.axis!r}: must be in or out")
         for name in ("lambda_", "lambda_linear", "lambda_conv"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise KnobError(
-                    f"group_lasso.{name.rstrip('_')} = {getattr(self, name)!r}: must be a finite number from 0"
-                )
+            _check_strength(f"group_lasso.{name.rstrip('_')}", getattr(self, name))
 
-    def __call__(self, model: nn.Module) -> Tensor:
+    def __call__(self, step: Step) -> Tensor:
         """Scalar; every linear and convolution layer takes part."""
-        total = torch.zeros((), device=next(model.parameters()).device)
-        for module in model.modules():
+        total = torch.zeros((), device=next(step.model.parameters()).device)
+        for module in step.model.modules():
             if isinstance(module, (nn.Linear, _ConvNd)):
                 linear = isinstance(module, nn.Linear)
                 strength = self.lambda_ * (self.lambda_linear if linear else self.lambda_conv)
@@ -66,7 +102,39 @@ def _group_norms(module: nn.Module, axis: str) -> Tensor:
     return size * torch.linalg.vector_norm(rows, dim=1).sum()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Distill(Penalty):
+    """``lambda`` scales the term; a higher ``temperature`` softens both networks' answers."""
+
+    lambda_: float = 1.0
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        _check_strength("distill.lambda", self.lambda_)
+        if not 0 < self.temperature < float("inf"):
+            raise KnobError(f"distill.temperature = {self.temperature!r}: must be a finite number above 0")
+
+    @property
+    def needs_dense(self) -> bool:
+        """At no strength there is nothing to ask the dense network for."""
+        return self.lambda_ > 0
+
+    def __call__(self, step: Step) -> Tensor:
+        """Scalar, computed in float32 whatever the outputs are."""
+        if not self.needs_dense:
+            return torch.zeros((), device=step.outputs.device)
+        student, dense = (F.log_softmax(x.float() / self.temperature, 1) for x in (step.outputs, step.dense_outputs))
+        divergence = F.kl_div(student, dense, reduction="batchmean", log_target=True)
+        return self.lambda_ * self.temperature**2 * divergence
+
+
+def _check_strength(name: str, value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise KnobError(f"{name} = {value!r}: must be a finite number from 0")
+
+
 PENALTIES: dict[str, type[Any]] = {
+    "distill": Distill,
     "group_lasso": GroupLasso,
 }
 

@@ -49,6 +49,7 @@ class Plan:
             artifacts=str(folder / ARTIFACTS),
             device=self.device,
             cpus=self.per_trial["cpu"],
+            dense=self.dense.state,
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tasks.factories import nearest
 
 __all__ = ["SpaceError", "merge", "nearest", "parse_duration", "parse_value", "parse_yaml"]
 
@@ -88,12 +89,6 @@ def merge(below: Any, above: Any) -> Any:
     if isinstance(below, Mapping) and isinstance(above, Mapping):
         return {**below, **{k: merge(below.get(k), v) for k, v in above.items()}}
     return above
-
-
-def nearest(word: str, valid: Collection[str]) -> str:
-    """``; did you mean 'x'?``, or the list of valid words where none is near."""
-    close = difflib.get_close_matches(str(word), list(valid), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(sorted(valid))}"
 
 
 def spaces_folder() -> Path:

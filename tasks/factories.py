@@ -48,5 +48,5 @@ def call_factory(what: str, factory: Callable[..., Any], offered: dict[str, Any]
 
 def nearest(word: str, valid: Collection[str]) -> str:
     """``; did you mean 'x'?``, or the list of valid words where none is near."""
-    close = difflib.get_close_matches(word, list(valid), n=1)
+    close = difflib.get_close_matches(str(word), list(valid), n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; valid: {', '.join(sorted(valid))}"

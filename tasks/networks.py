@@ -39,7 +39,10 @@ def _mlp(input_shape: Shape, classes: int, hidden: tuple[int, ...] = (120, 84)) 
 
 
 def _vit_tiny(input_shape: Shape, classes: int, patch_size: int = 16) -> nn.Module:
-    """ViT-Tiny (Touvron et al. 2021, arXiv 2012.12877) through timm, randomly initialised."""
+    """ViT-Tiny (Touvron et al. 2021, arXiv 2012.12877) through timm, randomly initialised.
+
+    Patches of 16 pixels for pictures of 224 (1.25 G MACs), of 4 for pictures of 32 (0.37 G MACs).
+    """
     try:
         timm = import_timm()
     except ImportError as error:
@@ -65,6 +68,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet32": _resnet(5),
     "resnet44": _resnet(7),
     "resnet56": _resnet(9),
+    "resnet110": _resnet(18),
     "mlp": _mlp,
     "vit_tiny": _vit_tiny,
 }

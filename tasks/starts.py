@@ -67,7 +67,9 @@ class Start:
 def find_start(start: str, network: str, plain: bool, data: str, root: Path) -> Start:
     """Resolve ``start``: a word of ``START_WORDS``, a state dict (.pt, .th) or an artifact (.rf).
 
-    ``plain``: the network has no keyword arguments, so that published weights fit it.
+    ``plain``: the network has no keyword arguments, so that published weights fit it. A state dict says nothing of its
+    normalisation: a file with the name of published weights has theirs, any other the data set's own. An artifact
+    carries its own.
     """
     if start == "train":
         return Start(start, "trained here", "holdout")

@@ -95,7 +95,7 @@ def test_7_ten_steps_lower_the_task_loss_on_a_batch(word):
     before = task_loss()
     for _ in range(10):
         torch.manual_seed(0)
-        trainer._step(inputs, labels, 0.0)
+        trainer.step(inputs, labels, 0.0)
     assert task_loss() < before
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,10 +18,12 @@ import numpy as np
 import ray
 import torch
 from ray import tune
+from torch import nn
 
 from compress.artifact import save
 from compress.metrics import Metrics
 from tasks import Task
+from trainables.dense import fixed_dense
 from trainables.devices import choose_device, use_threads
 from trainables.trainer import Diverged, Recipe, Trainer
 
@@ -34,6 +37,7 @@ class Ground:
     """What all trials of a study share: the task with its data, the dense start, where files go, and what a trial gets.
 
     ``start`` holds numpy arrays, which processes of one node share through Ray's object store; None: random weights.
+    ``dense`` is the trained dense network's state where trials do not start from it; None: it is ``start``.
     """
 
     task: Task
@@ -41,6 +45,7 @@ class Ground:
     artifacts: str
     device: str = "auto"
     cpus: float = 1.0
+    dense: Mapping[str, np.ndarray[Any, Any]] | None = None
 
 
 def recipe_of(config: Mapping[str, Any]) -> Recipe:
@@ -69,7 +74,15 @@ class CompressionTrainable(tune.Trainable):
 
     def _begin(self, config: Mapping[str, Any]) -> None:
         fixed = {"method": self.method} if self.method else {}
-        self.trainer = Trainer(self.ground.task, recipe_of({**config, **fixed}), self._start, self.device)
+        ground = self.ground
+        dense = None if ground.start is None and ground.dense is None else lambda: self._dense
+        self.trainer = Trainer(ground.task, recipe_of({**config, **fixed}), self._start, self.device, dense)
+
+    @cached_property
+    def _dense(self) -> nn.Module:
+        """Made for the first trial whose penalties ask for it, and kept for those that follow in this actor."""
+        state = self.ground.start if self.ground.dense is None else self.ground.dense
+        return fixed_dense(self.ground.task, state, self.device)
 
     def step(self) -> dict[str, Any]:
         """One epoch's Metrics as plain numbers, with ``artifact`` the name of its file and ``done`` on the last.

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks import Task, TaskError, evaluate
 from tasks.starts import Start
 from trainables.devices import choose_device, use_threads
 from trainables.trainer import Diverged, Recipe, Trainer
 
-__all__ = ["Dense", "Price", "StartTooLong", "make_dense", "price_of"]
+__all__ = ["Dense", "Price", "StartTooLong", "fixed_dense", "make_dense", "price_of"]
 
 Say = Callable[[str], None]
 _DECAY = 1e-2
@@ -78,12 +78,25 @@ def make_dense(task: Task, start: Start, seed: int, device: str, say: Say = prin
     return Dense(arrays, origin, accuracy, trainer.weights, 2 * trainer.dense_macs.total / 1e9)
 
 
+def fixed_dense(task: Task, state: Mapping[str, np.ndarray[Any, Any]] | None, device: torch.device) -> nn.Module:
+    """The dense network on ``device`` in evaluation mode, for penalties to ask: nothing in it is trained.
+
+    ``state`` None: random weights, which cost the same time.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = task.build()
+    if state is not None:
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in state.items()})
+    return network.to(device).eval().requires_grad_(False)
+
+
 def price_of(task: Task, recipe: Recipe, device: str, cpus: float) -> Price:
     """Measure one training step and one evaluation, with the threads a trial gets."""
     threads = torch.get_num_threads()
     use_threads(cpus)
     try:
-        trainer = Trainer(task, recipe, None, choose_device(device))
+        place = choose_device(device)
+        trainer = Trainer(task, recipe, None, place, lambda: fixed_dense(task, None, place))
         step = trainer.step_seconds()
         started = time.perf_counter()
         whole = trainer.validation

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from compress.method import Batches
+from compress.method import Batches, KnobError
 from compress.methods import method_class
 from compress.metrics import Macs, Metrics, count_macs, count_weights, original_weights, relative_bops
 from compress.optimizers import OptimizerKnobs, build_optimizer, set_learning_rate
-from compress.penalties import build_penalties
+from compress.penalties import Step, build_penalties
 from compress.shipping import Shipped, ship
 from tasks import Part, Task, evaluate
 from tasks.batches import generator, training_batches
@@ -51,9 +51,20 @@ class Recipe:
 
 
 class Trainer:
-    """A trial in the making. ``start`` is the dense network's state, None for random weights of the recipe's seed."""
+    """A trial in the making. ``start`` is the dense network's state, None for random weights of the recipe's seed.
 
-    def __init__(self, task: Task, recipe: Recipe, start: Mapping[str, Tensor] | None, device: torch.device) -> None:
+    ``dense`` gives the trained dense network, fixed and on the device; it is called only where a penalty asks for it
+    (KnobError where there is none), and what it gives is no part of the trial's state.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        recipe: Recipe,
+        start: Mapping[str, Tensor] | None,
+        device: torch.device,
+        dense: Callable[[], nn.Module] | None = None,
+    ) -> None:
         self.task, self.recipe, self.device = task, recipe, device
         self.method = method_class(recipe.method)(**recipe.knobs)
         self.epochs_done = 0
@@ -69,6 +80,7 @@ class Trainer:
             self.validation = Part.of(task.data.validation, task.data, device)
             self.method.prepare(self.model, self._inputs(0, "prepare"))
         self.penalties = build_penalties(recipe.penalties)
+        self._dense = self._asked_for(dense)
         self.knobs = OptimizerKnobs.from_plain(recipe.optimizer)
         self.optimizer = build_optimizer(self.knobs, self.method.parameter_groups(self.model))
         self._forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if recipe.compile else self.model
@@ -152,7 +164,7 @@ class Trainer:
             if number > steps:
                 break
             started = time.perf_counter()
-            float(self._step(*batch, progress=0.0))  # waits for a GPU
+            float(self.step(*batch, progress=0.0))  # waits for a GPU
             times.append(time.perf_counter() - started)
         return min(times[1:] or times)
 
@@ -179,7 +191,7 @@ class Trainer:
         for number, (inputs, labels) in enumerate(self._batches(self.epochs_done)):
             progress = (self.epochs_done + number / steps) / self.recipe.epochs
             rate = set_learning_rate(self.optimizer, self.knobs, progress)
-            total += self._step(inputs, labels, progress) * len(labels)
+            total += self.step(inputs, labels, progress) * len(labels)
             seen += len(labels)
         loss = float(total) / max(seen, 1)
         if not math.isfinite(loss):
@@ -187,19 +199,39 @@ class Trainer:
         self.epochs_done += 1
         return loss, rate, seen
 
-    def _step(self, inputs: Tensor, labels: Tensor, progress: float) -> Tensor:
+    def step(self, inputs: Tensor, labels: Tensor, progress: float) -> Tensor:
+        """One optimizer step on a batch; the loss before it, without a graph."""
         self.optimizer.zero_grad(set_to_none=True)
         with nullcontext() if self.recipe.compile else parametrize.cached():  # hard weights are made once a step
             with self._precision():
                 outputs = self._forward(inputs)
                 loss = self.method.loss(self.model, outputs, labels, self.task.loss)
             loss = loss + self.method.penalty(self.model)
+            step = self._seen(inputs, outputs, labels)
             for penalty in self.penalties:
-                loss = loss + penalty(self.model)
+                loss = loss + penalty(step)
         loss.backward()
         self.optimizer.step()
         self.method.on_step(self.model, progress)
         return loss.detach()
+
+    def _seen(self, inputs: Tensor, outputs: Tensor, labels: Tensor) -> Step:
+        dense = None if self._dense is None else self._dense_logits
+        return Step(model=self.model, inputs=inputs, outputs=outputs, target=labels, dense=dense)
+
+    def _asked_for(self, dense: Callable[[], nn.Module] | None) -> nn.Module | None:
+        asking = [spec["name"] for spec, p in zip(self.recipe.penalties, self.penalties, strict=True) if p.needs_dense]
+        if not asking:
+            return None
+        if dense is None:
+            raise KnobError(f"penalties: {asking[0]} needs the trained dense network, and this trial has none")
+        return dense()
+
+    def _dense_logits(self, inputs: Tensor) -> Tensor:
+        assert self._dense is not None
+        with self._precision():
+            logits: Tensor = self._dense(inputs)
+        return logits
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         draw = (self.recipe.seed, epoch)

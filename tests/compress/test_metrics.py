@@ -56,6 +56,20 @@ def test_a_layer_used_twice_counts_twice():
     assert (macs.total, macs.layers) == (50, {"1": 50})
 
 
+def test_a_bare_layer_is_a_network_too():
+    layer = nn.Linear(5, 3)
+    macs = count_macs(layer, (5,))
+    assert (macs.total, macs.layers) == (15, {"": 15})
+    tensors = [Symbols("weight", np.ones((3, 5), np.int32), "uniform", {}, 4), raw("bias", np.ones(3, np.float32))]
+    assert relative_bops(macs, tensors, macs.total)["rel_bops"] == pytest.approx(4 / 32)
+
+
+def test_a_weight_of_the_network_itself_does_not_count_its_layers_again():
+    network = nn.Sequential(nn.Linear(5, 3))
+    network.weight = nn.Parameter(torch.ones(1))
+    assert count_macs(network, (5,)).layers == {"0": 15}
+
+
 class _Attention(nn.Module):
     def __init__(self):
         super().__init__()

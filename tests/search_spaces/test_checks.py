@@ -48,7 +48,7 @@ def test_data_that_holds_itself_is_refused():
         ({"penalties": [{"name": "group_laso"}]}, "penalties.0.name = 'group_laso': no such penalty; did you mean"),
         (
             {"penalties": [{"name": "group_lasso"}, {}]},
-            "penalties.1.name = 'None': no such penalty; valid: group_lasso",
+            "penalties.1.name = 'None': no such penalty; valid: distill, group_lasso",
         ),
         ({"penalties": [{"name": []}]}, "penalties.0.name = '[]': no such penalty"),
     ],
@@ -80,7 +80,21 @@ def test_a_knob_of_a_penalty_is_checked_in_its_own_words(spec, expected):
     assert line(check_penalty, "p.", {"name": "group_lasso", **spec}).startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"lamda": 1}, "p.lamda = 1: unknown key; did you mean 'lambda'?"),
+        ({"lambda": -1}, "p.distill.lambda = -1.0: must be a finite number from 0"),
+        ({"temperature": 0}, "p.distill.temperature = 0.0: must be a finite number above 0"),
+        ({"temperature": "hot"}, "p.temperature = 'hot': must be a number"),
+    ],
+)
+def test_a_knob_of_distillation_is_checked_in_its_own_words(spec, expected):
+    assert line(check_penalty, "p.", {"name": "distill", **spec}).startswith(expected)
+
+
 def test_a_penalty_that_can_be_built_passes():
+    check_penalty("p.", {"name": "distill", "lambda": 0, "temperature": 8})
     check_penalty("p.", {"name": "group_lasso", "lambda": 1, "lambda_conv": 0, "axis": "out"})
 
 

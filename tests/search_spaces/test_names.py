@@ -105,6 +105,19 @@ def test_a_penalty_that_is_not_asked_for_has_no_knobs():
     assert not place("group_lasso.lambda", DEADZONE, [])
 
 
+def test_distillation_is_searched_by_its_name():
+    penalties = [*LASSO, {"name": "distill", "temperature": 2}]
+    assert place("distill.lambda", DEADZONE, penalties)
+    assert place("distill.temperature", DEADZONE, penalties)
+    assert not place("distill.lambda", DEADZONE, LASSO)
+    assert valid_names(DEADZONE, penalties)["distill.temperature"] == 4.0
+    laid = Settings(penalties=penalties).with_point({"distill.lambda": 0.5, "group_lasso.lambda": 2})
+    assert laid.penalties == [
+        {"name": "group_lasso", "lambda": 2},
+        {"name": "distill", "temperature": 2, "lambda": 0.5},
+    ]
+
+
 def test_the_words_of_the_methods_are_their_files():
     assert {"baseline", "uniform", "deadzone"} <= set(method_words())
     assert all(method_class(word) for word in method_words())

@@ -1,14 +1,25 @@
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from compress.methods.uniform import Uniform
+from compress.metrics import count_macs
+from compress.shipping import ship
 from tasks import TaskError
 from tasks.networks import NETWORKS, build_network, check_network
 
 CIFAR, DIGITS = (3, 32, 32), (1, 8, 8)
-COUNTS = {"resnet20": 269722, "resnet32": 464154, "resnet44": 658586, "resnet56": 853018, "mlp": 379774}
+COUNTS = {
+    "resnet20": 269722,
+    "resnet32": 464154,
+    "resnet44": 658586,
+    "resnet56": 853018,
+    "resnet110": 1727962,
+    "mlp": 379774,
+}
 
 
 def count(network):
@@ -49,6 +60,31 @@ def resnet_count(blocks, maps, channels, classes):
     return total + inputs * classes + classes
 
 
+def resnet_macs(blocks, maps, size, classes):
+    """By hand: nine taps at every pixel of every convolution; shortcuts cost none."""
+    total, inputs = 9 * 3 * maps * size**2, maps
+    for stage, outputs in enumerate((maps, 2 * maps, 4 * maps)):
+        pixels = (size >> stage) ** 2
+        for _ in range(blocks):
+            total += 9 * inputs * outputs * pixels + 9 * outputs * outputs * pixels
+            inputs = outputs
+    return total + inputs * classes
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "maps", "weights", "macs"),
+    [
+        ("resnet110", 18, 16, 1_727_962, 252_887_680),
+        ("resnet20", 3, 64, 4_286_026, 643_500_544),
+        ("resnet56", 9, 64, 13_586_506, 2_002_455_040),
+    ],
+)
+def test_deep_and_wide_networks_have_their_counts(name, blocks, maps, weights, macs):
+    network = build_network(name, CIFAR, 10, {"maps": maps})
+    assert count(network) == resnet_count(blocks, maps, 3, 10) == weights
+    assert count_macs(network, CIFAR).total == resnet_macs(blocks, maps, 32, 10) == macs
+
+
 @pytest.mark.parametrize(("maps", "channels", "classes"), [(64, 3, 10), (8, 1, 4)])
 def test_maps_widens_every_stage(maps, channels, classes):
     network = build_network("resnet20", (channels, 16, 16), classes, {"maps": maps})
@@ -78,7 +114,7 @@ def test_every_build_of_one_seed_is_the_same_and_of_another_is_not(name):
 
 def test_unknown_names_and_arguments_name_the_nearest():
     assert "did you mean 'resnet20'" in refused("resnet200")
-    assert "valid: mlp, resnet20" in refused("zzz")
+    assert "valid: mlp, resnet110, resnet20" in refused("zzz")
     assert refused("resnet20", mapz=3) == "network 'resnet20': unknown argument 'mapz'; did you mean 'maps'?"
 
 
@@ -100,6 +136,45 @@ def test_a_vision_transformer_takes_an_optimizer_step():
     assert second < first
     assert all(not torch.equal(p, before[name]) for name, p in network.named_parameters() if p.grad.any())
     assert network.pos_embed.shape == (1, 16 + 1, 192)
+
+
+def vit_macs(size, patch, classes):
+    """(of layers, of attention) by hand: 12 blocks of width 192, four times that in the MLP, one class token."""
+    tokens, width = (size // patch) ** 2 + 1, 192
+    block = tokens * (3 * width * width + width * width + 8 * width * width)
+    return (tokens - 1) * 3 * patch**2 * width + 12 * block + width * classes, 12 * 2 * tokens**2 * width
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize(
+    ("size", "patch", "weights", "macs"), [(224, 16, 5_526_346, 1_253_493_120), (32, 4, 5_362_762, 365_107_584)]
+)
+def test_macs_of_a_vision_transformer_count_attention(size, patch, weights, macs):
+    network = build_network("vit_tiny", (3, size, size), 10, {"patch_size": patch})
+    counted, (layers, attention) = count_macs(network, (3, size, size)), vit_macs(size, patch, 10)
+    assert count(network) == weights
+    assert sum(counted.layers.values()) == layers
+    assert counted.total == layers + attention == macs
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("timm")
+def test_a_vision_transformer_ships():
+    """The file gives the very answers, with every matrix quantised."""
+    torch.manual_seed(0)
+
+    def build():
+        return build_network("vit_tiny", CIFAR, 10, {"patch_size": 8})
+
+    model, method = build(), Uniform(bitwidth=4)
+    method.prepare(model, lambda: iter([]))
+    shipped = ship(method, model, build, {})
+    matrices = [n for n, p in build().named_parameters() if n.endswith("weight") and p.dim() > 1]
+    assert sorted(t.name for t in shipped.artifact.tensors if t.index.dtype != np.float32) == sorted(matrices)
+    inputs = torch.randn(2, *CIFAR)
+    with torch.no_grad():
+        assert torch.allclose(shipped.network.eval()(inputs), model.eval()(inputs), atol=1e-4)
+    assert shipped.artifact.size < 4 * count(build()) / 7
 
 
 @pytest.mark.usefixtures("timm")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import trainables
+from compress.method import KnobError
 from compress.metrics import Metrics
 from search_spaces import Space
 from tasks import Part, evaluate
@@ -201,6 +202,66 @@ def test_a_start_of_none_is_random_weights(ground):
             super().setup(config, ground=Ground(ground.task, None, ground.artifacts, "cpu"))
 
     assert Scratch(config={**CONFIG, "method": "baseline", "knobs": {}}).step()["epoch_0"]["accuracy"] < 0.4
+
+
+DISTILLING = {**CONFIG, "penalties": [{"name": "distill", "lambda": 1.0, "temperature": 4.0}]}
+
+
+def test_the_dense_network_is_made_once_an_actor_and_only_where_it_is_asked_for(actor):
+    trial = actor()
+    assert "_dense" not in vars(trial)
+    trial.reset_config(DISTILLING)
+    dense = trial._dense
+    assert trial.trainer._dense is dense
+    trial.step()
+    trial.reset_config({**DISTILLING, "seed": 8})
+    assert trial.trainer._dense is dense
+    trial.reset_config(CONFIG)
+    assert trial.trainer._dense is None
+    for name, value in dense.state_dict().items():
+        assert torch.equal(value, tiny_start()[name]), name
+
+
+def test_a_reused_actor_distils_as_a_fresh_one(actor):
+    reused = actor({**DISTILLING, "seed": 8})
+    reused.step()
+    reused.reset_config(DISTILLING)
+    fresh = actor(DISTILLING)
+    assert [plain(reused.step()) for _ in range(2)] == [plain(fresh.step()) for _ in range(2)]
+
+
+def test_a_checkpoint_of_a_distilling_trial_holds_no_dense_network(actor, tmp_path):
+    states = []
+    for number, config in enumerate((CONFIG, DISTILLING)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        trial = actor(config)
+        trial.step()
+        trial.save_checkpoint(str(folder))
+        states.append(torch.load(folder / CHECKPOINT, weights_only=True))
+    assert [list(s) for s in states] == [["model", "optimizer", "epochs_done"]] * 2
+    assert states[0]["model"].keys() == states[1]["model"].keys()
+    assert len(states[0]["optimizer"]["state"]) == len(states[1]["optimizer"]["state"])
+
+
+def test_trials_from_random_weights_distil_from_the_dense_network_of_the_study(ground):
+    start = {"knobs": {}, "method": "baseline"}
+
+    class Scratch(CompressionTrainable):
+        def setup(self, config, dense=ground.start):
+            super().setup(config, ground=replace(ground, start=None, dense=dense))
+
+    trial = Scratch(config={**DISTILLING, **start})
+    assert trial.step()["epoch_0"]["accuracy"] < 0.4
+    dense = trial.trainer._dense.state_dict()
+    assert all((dense[name].numpy() == value).all() for name, value in ground.start.items())
+
+    class Without(Scratch):
+        def setup(self, config):
+            super().setup(config, dense=None)
+
+    with pytest.raises(KnobError, match="distill needs the trained dense network, and this trial has none"):
+        Without(config={**DISTILLING, **start})
 
 
 @pytest.fixture(scope="module")

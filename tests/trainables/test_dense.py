@@ -10,7 +10,7 @@ import torch
 
 from tasks import Part, TaskError, TaskSpec, evaluate, open_task
 from tasks.starts import Start
-from trainables.dense import make_dense, price_of
+from trainables.dense import fixed_dense, make_dense, price_of
 from trainables.trainer import Recipe
 
 SPEC = TaskSpec(network="mlp", data="digits", start_epochs=3, batch_size=64)
@@ -161,3 +161,23 @@ def test_a_start_that_takes_longer_than_the_study_is_refused(task, cache):
     with pytest.raises(TaskError, match="does not fit the time budget; --set"):
         make_dense(task, TO_TRAIN, 0, "cpu", lambda line: None, until=time.time())
     assert not cache.exists()
+
+
+def test_a_fixed_dense_network_answers_as_the_dense_network_and_leaves_the_generator_alone(task):
+    dense, _ = make(task)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    network = fixed_dense(task, dense.state, torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert evaluate(network, Part.of(task.data.validation, task.data, torch.device("cpu"))) == dense.accuracy
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+    first, value = next(iter(network.named_parameters()))
+    with torch.no_grad():
+        value.zero_()
+    assert dense.state[first].any(), "the state is the study's, not the network's"
+
+
+def test_the_price_of_distillation_is_known_before_there_is_a_dense_network(task):
+    penalties = ({"name": "distill", "lambda": 1.0},)
+    assert price_of(task, Recipe(method="deadzone", penalties=penalties, images=640), "cpu", 1).step_seconds > 0

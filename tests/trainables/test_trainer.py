@@ -9,16 +9,25 @@ import pytest
 import torch
 from torch import nn
 
+from compress.method import KnobError
 from compress.metrics import count_macs
 from compress.quantizers import DeadzoneQuantizer
 from compress.schedules import Shape, learning_rate_factor
 from tests.tiny import OPTIMIZER, tiny_start, tiny_task, tiny_trainer
+from trainables.dense import fixed_dense
 from trainables.trainer import Diverged, Recipe, Trainer
 
+CPU = torch.device("cpu")
+DISTILL = ({"name": "distill", "lambda": 2.0, "temperature": 3.0},)
 
-def trainer_of(method="deadzone", start=True, **changes):
+
+def trainer_of(method="deadzone", start=True, dense=None, **changes):
     recipe = Recipe(method=method, optimizer=OPTIMIZER, epochs=2, seed=3, images=256)
-    return Trainer(tiny_task(), replace(recipe, **changes), tiny_start() if start else None, torch.device("cpu"))
+    return Trainer(tiny_task(), replace(recipe, **changes), tiny_start() if start else None, CPU, dense)
+
+
+def tiny_dense():
+    return fixed_dense(tiny_task(), {name: value.numpy() for name, value in tiny_start().items()}, CPU)
 
 
 def record_outputs(module, kept):
@@ -176,7 +185,7 @@ def test_gradients_of_a_step_are_gone_before_the_next():
     batch = next(iter(trainer._batches(0)))
     gradients = []
     for _ in range(2):
-        trainer._step(*batch, 0.0)
+        trainer.step(*batch, 0.0)
         gradients.append(trainer.model.linear.weight.grad.clone())
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
 
@@ -184,6 +193,101 @@ def test_gradients_of_a_step_are_gone_before_the_next():
 def test_penalties_are_added_to_the_loss():
     penalty = {"name": "group_lasso", "lambda_linear": 1.0, "lambda_conv": 1.0}
     assert trainer_of(penalties=(penalty,)).train_epoch() > trainer_of().train_epoch() + 1
+
+
+def distilling(**changes):
+    return trainer_of(**{"penalties": DISTILL, "dense": tiny_dense, **changes})
+
+
+def test_distillation_is_added_to_the_loss_of_a_step():
+    trainer = distilling(method="baseline", start=False, optimizer={"name": "sgd", "base": {"lr": 0.0}})
+    plain = trainer_of("baseline", start=False, optimizer={"name": "sgd", "base": {"lr": 0.0}})
+    inputs, labels = next(iter(trainer._batches(0)))
+    with torch.no_grad():
+        student, dense = (x.softmax(1) for x in (plain.model(inputs) / 3, tiny_dense()(inputs) / 3))
+        wanted = 2.0 * 9 * (dense * (dense / student).log()).sum() / len(labels)
+    losses = [float(t.step(inputs, labels, 0.0)) for t in (trainer, plain)]
+    assert losses[0] - losses[1] == pytest.approx(float(wanted), rel=1e-3)
+    assert wanted > 0.1
+
+
+def test_the_dense_network_is_never_trained_and_no_part_of_the_trial():
+    dense = tiny_dense()
+    trainer, plain = distilling(dense=lambda: dense), trainer_of()
+    before = {name: value.clone() for name, value in dense.state_dict().items()}
+    trainer.epoch()
+    plain.epoch()
+    assert all(torch.equal(value, before[name]) for name, value in dense.state_dict().items())
+    assert not any(module.training for module in dense.modules())
+    assert all(p.grad is None and not p.requires_grad for p in dense.parameters())
+    optimised = {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert not optimised & {id(p) for p in dense.parameters()}
+    assert {n: v.shape for n, v in trainer.state()["model"].items()} == {
+        n: v.shape for n, v in plain.state()["model"].items()
+    }
+    assert set(trainer.state()) == set(plain.state())
+    names = [[t.name for t in t_.shipped.artifact.tensors] for t_ in (trainer, plain)]
+    assert names[0] == names[1]
+    assert trainer.shipped.artifact.card == plain.shipped.artifact.card
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_distilling_trial_that_is_resumed_goes_on_as_if_it_had_never_stopped(tmp_path, precision):
+    whole = distilling(precision=precision)
+    whole.epoch()
+    torch.save(whole.state(), tmp_path / "trial.pt")
+    straight = whole.epoch()
+    resumed = distilling(precision=precision)
+    resumed.restore(torch.load(tmp_path / "trial.pt", weights_only=True))
+    assert resumed.epoch().loss == straight.loss
+    assert resumed.shipped.data == whole.shipped.data
+
+
+def test_a_student_follows_the_dense_network_where_it_outweighs_the_labels():
+    """The dense network here calls every digit by the next one's name."""
+
+    def mistaken():
+        dense = tiny_dense()
+        dense.linear.weight.data, dense.linear.bias.data = dense.linear.weight.roll(1, 0), dense.linear.bias.roll(1, 0)
+        return dense
+
+    penalties = ({"name": "distill", "lambda": 20.0, "temperature": 2.0},)
+    trainer = distilling(method="baseline", start=False, dense=mistaken, penalties=penalties, images=None)
+    trainer.train_epoch()
+    trainer.train_epoch()
+    validation = trainer.validation
+    with torch.no_grad():
+        answers = trainer.model.eval()(validation.normalise(validation.images)).argmax(1)
+    assert (answers == (validation.labels + 1) % 10).float().mean() > 0.6
+    assert (answers == validation.labels).float().mean() < 0.2
+
+
+def never():
+    raise AssertionError("nobody asked for the dense network")
+
+
+def test_without_strength_the_dense_network_is_not_even_made():
+    penalties = ({"name": "distill", "lambda": 0.0}, {"name": "group_lasso"})
+    trainer = trainer_of(penalties=penalties, dense=never)
+    same = trainer_of(penalties=penalties[1:], dense=never)
+    assert trainer.train_epoch() == same.train_epoch()
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, same.model.state_dict()[name]), name
+
+
+def test_distillation_without_a_dense_network_is_refused_in_one_line():
+    with pytest.raises(
+        KnobError, match=r"^penalties: distill needs the trained dense network, and this trial has none$"
+    ):
+        trainer_of(start=False, penalties=DISTILL)
+
+
+def test_the_dense_network_answers_in_the_precision_of_the_trial():
+    for precision, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        dense, answers = tiny_dense(), []
+        record_outputs(dense, answers)
+        assert math.isfinite(distilling(dense=lambda d=dense: d, precision=precision, images=128).train_epoch())
+        assert [a.dtype for a in answers] == [dtype, dtype]
 
 
 def test_dense_macs_are_those_of_the_dense_network_whatever_was_measured_first():
