@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial as OptunaTrial
@@ -21,18 +21,13 @@ from ray.tune.search.optuna import OptunaSearch
 
 from search.clock import Clock
 from search.outcome import Outcome, outcome_of
+from search.samplers import choose, make_sampler, span
 from search_spaces import Space
 from search_spaces.domains import Categorical, Float, Int
 
-__all__ = ["SAMPLERS", "StudySearch", "draw_from", "open_storage", "sample"]
+__all__ = ["StudySearch", "draw_from", "open_storage", "sample"]
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial is ours to print
-
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=6, constant_liar=True),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=16),
-    "random": lambda seed: RandomSampler(seed=seed),
-}
 
 
 def draw_from(trial: OptunaTrial) -> Callable[[str, Float | Int | Categorical], Any]:
@@ -40,9 +35,9 @@ def draw_from(trial: OptunaTrial) -> Callable[[str, Float | Int | Categorical], 
 
     def draw(name: str, domain: Float | Int | Categorical) -> Any:
         if isinstance(domain, Float):
-            return trial.suggest_float(name, domain.low, domain.high, step=domain.step, log=domain.log)
+            return trial.suggest_float(name, **span(domain))
         if isinstance(domain, Int):
-            return trial.suggest_int(name, domain.low, domain.high, step=domain.step or 1, log=domain.log)
+            return trial.suggest_int(name, **span(domain))
         return trial.suggest_categorical(name, domain.choices)
 
     return draw
@@ -62,19 +57,20 @@ def sample(space: Space) -> dict[str, Any]:
 class StudySearch(OptunaSearch):
     """Asks Optuna for points, turns them into configs, and tells Optuna one vector a trial: that of its last epoch.
 
-    Trials that could not finish before the deadline are not started.
+    Trials that could not finish before the deadline are not started. ``choice`` is the sampler, and why ``auto`` took it.
     """
 
     def __init__(self, space: Space, storage: JournalStorage, clock: Clock, concurrent: int) -> None:
         self.space, self.clock, self.concurrent = space, clock, concurrent
         self.objectives = list(space.file.objectives)
+        self.choice = choose(space, concurrent, clock.trial_seconds)
         self._began: dict[str, float] = {}
         self._ended = 0
         super().__init__(
             space=self._unused,
             metric=self.objectives,
             mode=list(space.file.objectives.values()),
-            sampler=SAMPLERS[space.file.sampler](space.file.seed),
+            sampler=make_sampler(self.choice.name, space, concurrent),
             study_name=space.name,
             storage=storage,
         )
@@ -91,6 +87,7 @@ class StudySearch(OptunaSearch):
         if trial_id not in self._ot_trials:
             if self.clock.over() or (self.clock.too_late_to_start() and not first):
                 return Searcher.FINISHED
+            self._queue_point()
             self._ot_trials[trial_id] = self._ot_study.ask()
             self._ot_trials[trial_id].set_user_attr("trial_id", trial_id)
             self._began[trial_id] = time.time()
@@ -117,6 +114,15 @@ class StudySearch(OptunaSearch):
                 trial.set_user_attr("values", values)
             self._ot_study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
         self._completed_trials.add(trial_id)
+
+    def _queue_point(self) -> None:
+        """Let the next trial be the first point that the journal does not hold yet, so that none is tried twice."""
+        if points := self.space.file.points:
+            tried = [trial.system_attrs.get("fixed_params") for trial in self._ot_study.get_trials(deepcopy=False)]
+            for number, point in enumerate(points):
+                if point not in tried:
+                    self._ot_study.enqueue_trial(point, user_attrs={"point": number})
+                    return
 
     def _learn_duration(self, trial_id: str) -> None:
         """Running mean of what a whole trial takes; the first replaces the estimate made before the search."""

@@ -14,7 +14,7 @@ from compress.metrics import Metrics
 from search_spaces.domains import Domain, Strict
 from search_spaces.values import nearest, parse_duration
 
-__all__ = ["DIRECTIONS", "Budget", "Resources", "Rungs", "SpaceFile", "TaskSection", "filled"]
+__all__ = ["DIRECTIONS", "Budget", "Resources", "Rungs", "SamplerName", "SpaceFile", "TaskSection", "filled"]
 
 DIRECTIONS: dict[str, Literal["max", "min"]] = {
     "accuracy": "max",
@@ -28,6 +28,7 @@ DIRECTIONS: dict[str, Literal["max", "min"]] = {
     "rel_bops": "min",
     "rel_bops_dense": "min",
 }
+SamplerName = Literal["auto", "tpe", "nsga2", "nsga3", "gp", "qmc", "random"]
 _Kind = TypeVar("_Kind")
 assert set(DIRECTIONS) <= {f.name for f in dataclasses.fields(Metrics)}
 
@@ -108,7 +109,10 @@ class Resources(Strict):
 
 
 class SpaceFile(Strict):
-    """A whole file. ``constraints`` is reserved. No ``search``: one trial."""
+    """A whole file. ``constraints`` is reserved. No ``search``: one trial.
+
+    ``points`` are tried first, in order: searched knobs and their values; the sampler draws what a point leaves out.
+    """
 
     method: str
     task: TaskSection
@@ -121,7 +125,8 @@ class SpaceFile(Strict):
     penalties: list[dict[str, Any]] = Field(default_factory=list)
     optimizer: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, lt=2**32)
-    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    sampler: SamplerName = "auto"
+    points: list[dict[str, Any]] = Field(default_factory=list)
     embedded: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("embedded")

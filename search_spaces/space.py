@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from compress.method import Method
 from compress.methods import method_class
 from compress.optimizers import OptimizerKnobs
 from search_spaces.checks import check_names, check_penalty, check_plain, in_progress, optimizer_knobs
-from search_spaces.domains import Categorical, Draw, Template
+from search_spaces.domains import Categorical, Draw, Float, Int, Template
 from search_spaces.names import Settings, place, valid_names
+from search_spaces.points import checked_points
 from search_spaces.sections import SpaceFile, filled
 from search_spaces.values import SpaceError, merge, nearest, parse_yaml, spaces_folder
 from search_spaces.wording import first_error
@@ -53,6 +54,7 @@ class Space:
         check_plain(origin, [raw, changes])
         space = cls(name, origin, _validated(origin, _changed(origin, raw, changes)), raw, changes)
         space._check()
+        space = replace(space, file=space.file.model_copy(update={"points": checked_points(space)}))
         if space.file.embedded:
             space.embedded()
         return space
@@ -84,6 +86,16 @@ class Space:
     def trials(self) -> int:
         """One where nothing is searched."""
         return self.file.budget.trials if self.file.search else 1
+
+    def draws(self) -> dict[str, Float | Int | Categorical]:
+        """Everything that ``point`` may ask for, by the name it asks with."""
+        every: dict[str, Float | Int | Categorical] = {}
+        for name, domain in self.file.search.items():
+            if isinstance(domain, Template):
+                every |= {f"{name}.{hole}": inner for hole, inner in domain.holes.items()}
+            else:
+                every[name] = domain
+        return every
 
     def point(self, draw: Draw) -> dict[str, Any]:
         """One configuration: ``draw(name, domain)`` is asked for each knob that exists under the values drawn before."""
@@ -178,12 +190,13 @@ class Space:
                     known = {*file.search, *valid_names(method, file.penalties)}
                     raise SpaceError(f"{self.origin}: search.{name}.when.{other}: no such knob{nearest(other, known)}")
         self._order()
-        self._try({}, "fixed")
+        self.check_point({}, "fixed")
         for name, domain in file.search.items():
             for value in domain.probes():
-                self._try({name: value}, "search")
+                self.check_point({name: value}, "search")
 
-    def _try(self, point: Mapping[str, Any], section: str) -> None:
+    def check_point(self, point: Mapping[str, Any], section: str) -> None:
+        """SpaceError where these values make no method that can be built; ``section`` is where they stand."""
         try:
             settings = self._settings().with_point(point)
         except LookupError as error:

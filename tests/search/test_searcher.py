@@ -13,7 +13,8 @@ from ray import cloudpickle
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from search.clock import Clock
-from search.searcher import SAMPLERS, StudySearch, open_storage, sample
+from search.samplers import SAMPLERS
+from search.searcher import StudySearch, open_storage, sample
 from search_spaces import Space
 from trainables.base import recipe_of
 
@@ -178,28 +179,85 @@ def test_a_study_of_another_space_or_other_objectives_is_refused(search_in, smok
     assert len(stored(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_searches(search_in, smoke_space, tmp_path, sampler):
-    searcher = search_in(smoke_space(sampler=sampler))
-    for number in range(20):
-        assert searcher.suggest(f"t{number}")["point"]
-        searcher.on_trial_complete(f"t{number}", {**GOOD, "accuracy": 0.5 + number / 50})
-    assert [trial.state for trial in stored(tmp_path)] == [TrialState.COMPLETE] * 20
+# warm-start points
+
+POINTS = [{"max_bits": 5, "init_deadzone_logit": 1.0}, {"dz.weight_decay": 2.5}, {"max_bits": 8}]
+
+
+@pytest.fixture
+def pointed_space(smoke_space):
+    """The smoke space with points, and sections over it."""
+
+    def make(points=POINTS, **sections):
+        return Space.from_raw("pointed", "pointed.yaml", {**smoke_space().raw, "points": points, **sections})
+
+    return make
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_seed_gives_the_same_points(smoke_space, tmp_path, sampler):
-    points = []
-    for number, seed in enumerate([7, 7, 8]):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        searcher = StudySearch(smoke_space(sampler=sampler, seed=seed), open_storage(folder), Clock(), 1)
-        points.append([searcher.suggest(f"t{n}")["point"] for n in range(3)])
-    assert points[0] == points[1] != points[2]
+def test_points_come_first_and_in_order(search_in, pointed_space, tmp_path, sampler):
+    searcher = search_in(pointed_space(sampler=sampler))
+    asked = [searcher.suggest(f"t{n}")["point"] for n in range(5)]
+    assert all(point.items() <= first.items() for point, first in zip(POINTS, asked, strict=False))
+    assert all(set(point) == {"init_deadzone_logit", "max_bits", "dz.weight_decay"} for point in asked)
+    trials = stored(tmp_path, "pointed")
+    assert [trial.user_attrs.get("point") for trial in trials] == [0, 1, 2, None, None]
+    assert [trial.params for trial in trials] == asked
 
 
-def test_the_spaces_of_the_samplers_are_those_of_the_grammar(smoke_space):
-    assert {smoke_space(sampler=name).file.sampler for name in SAMPLERS} == {"tpe", "nsga2", "random"}
+def test_with_fewer_trials_than_points_none_is_left_waiting(search_in, pointed_space, tmp_path):
+    search_in(pointed_space()).suggest("t1")
+    assert [(trial.state, trial.user_attrs["point"]) for trial in stored(tmp_path, "pointed")] == [
+        (TrialState.RUNNING, 0)
+    ]
+
+
+def test_points_of_the_journal_are_not_tried_again(search_in, pointed_space, tmp_path):
+    searcher = search_in(pointed_space())
+    for name, result in (("t1", GOOD), ("t2", None)):  # one that failed counts as tried
+        searcher.suggest(name)
+        searcher.on_trial_complete(name, result)
+    again = search_in(pointed_space([*POINTS, {"max_bits": 4}]))
+    for number in range(3, 7):
+        again.suggest(f"t{number}")
+    assert [trial.user_attrs.get("point") for trial in stored(tmp_path, "pointed")] == [0, 1, 2, 3, None, None]
+
+
+def test_a_restored_searcher_goes_on_with_the_points(search_in, pointed_space, tmp_path):
+    searcher = search_in(pointed_space())
+    searcher.suggest("t1")
+    kept = pickle.dumps(searcher)
+    searcher.suggest("t2")  # after the snapshot
+    again = pickle.loads(kept)
+    for name in ("t3", "t4"):
+        again.suggest(name)
+    assert [trial.user_attrs.get("point") for trial in stored(tmp_path, "pointed")] == [0, 1, 2, None]
+
+
+def test_points_meet_conditions_templates_and_every_type(search_in, smoke_space, tmp_path):
+    search = {
+        "learnable_bit": {"type": "categorical", "choices": [True, False]},
+        "fixed_bit_val": {"type": "int", "low": 3, "high": 5, "when": {"learnable_bit": False}},
+        "statistic": {"template": "{kind}", "holes": {"kind": {"type": "categorical", "choices": ["max", "quantile"]}}},
+        "quantile": {"type": "float", "low": 0.9, "high": 1.0, "when": {"statistic": "quantile"}},
+        "base.lr": {"type": "float", "low": 1e-3, "high": 4.5e-3, "step": 1e-3},
+        "dz.weight_decay": {"type": "float", "low": 1, "high": 10, "log": True},
+    }
+    point = {"learnable_bit": False, "fixed_bit_val": 4, "statistic.kind": "quantile", "quantile": 0.95}
+    point |= {"base.lr": 3e-3, "dz.weight_decay": 2}
+    searcher = search_in(Space.from_raw("all", "all.yaml", {**smoke_space().raw, "search": search, "points": [point]}))
+    config = searcher.suggest("t1")
+    (trial,) = stored(tmp_path, "all")
+    assert trial.params == point
+    assert config["point"].pop("statistic") == "quantile"
+    assert config["point"].items() < point.items()
+    assert type(config["point"]["dz.weight_decay"]) is float
+    assert config["knobs"] | {"fixed_bit_val": 4, "statistic": "quantile", "quantile": 0.95} == config["knobs"]
+
+
+def test_points_do_not_make_another_study(search_in, smoke_space, pointed_space):
+    search_in(pointed_space([])).suggest("t1")
+    assert search_in(pointed_space()).suggest("t2")["point"].items() >= POINTS[0].items()
 
 
 def test_a_sample_is_a_point_of_the_space_by_its_seed(smoke_space):

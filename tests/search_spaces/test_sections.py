@@ -26,7 +26,7 @@ def test_defaults_are_those_of_the_documentation():
     assert (file.budget.trials, file.budget.images, file.budget.wall_time) == (16, None, None)
     assert (file.task.start, file.task.start_epochs, file.task.batch_size) == ("auto", 20, 128)
     assert (file.resources.device, file.resources.precision, file.resources.gpu) == ("auto", "float32", None)
-    assert (file.search, file.fixed, file.penalties, file.seed, file.sampler) == ({}, {}, [], 0, "tpe")
+    assert (file.search, file.fixed, file.penalties, file.seed, file.sampler) == ({}, {}, [], 0, "auto")
 
 
 @pytest.mark.parametrize(
