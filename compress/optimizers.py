@@ -20,6 +20,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 GROUPS = ("base", "dz", "bit")
+_FUSED = {"cpu", "cuda"}  # one kernel a step instead of a dozen a tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +86,14 @@ def _require(name: str, value: Any, rule: str, holds: bool) -> None:
 
 def build_optimizer(knobs: OptimizerKnobs, groups: Mapping[str, list[nn.Parameter]]) -> torch.optim.Optimizer:
     """One optimizer over the method's groups; each keeps its starting rate as ``initial_lr``."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, parameters in groups.items():
         group = getattr(knobs, name, knobs.base)  # a group of a method's own trains as base does
         lr = knobs.base.lr if group.lr is None else group.lr
         row = {"params": parameters, "lr": lr, "initial_lr": lr, "weight_decay": group.weight_decay, "group": name}
         rows.append({**row, "momentum": group.momentum} if knobs.name == "sgd" else row)
-    return OPTIMIZERS[knobs.name]([row for row in rows if row["params"]])
+    kinds = {p.device.type for parameters in groups.values() for p in parameters}
+    return OPTIMIZERS[knobs.name]([row for row in rows if row["params"]], fused=kinds <= _FUSED or None)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, knobs: OptimizerKnobs, progress: float) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.surrogates import round_through, straight_through
+from compress.surrogates import deadzone_through, round_through
 from compress.symbols import Symbols
 
 __all__ = ["QUANTIZERS", "DeadzoneQuantizer", "Quantizer", "UniformQuantizer", "absolute_scale"]
@@ -100,30 +100,30 @@ class DeadzoneQuantizer(nn.Module):
             return self.logit_dz.new_tensor(float(self.bits))
         return round_through((self.max_bits - _MIN_BITS) * self.logit_bit.tanh().abs() + _MIN_BITS)
 
-    def levels(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(q, s, δ): integers of the shape of ``w``; step size and shift of shape () or (C, 1, ...)."""
+    def grid(self, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(s, δ, Q): step size and shift of shape () or (C, 1, ...), and the largest integer."""
         r = absolute_scale(w, **self.scale)
         largest = 2.0 ** (self.bit_width() - 1) - 1
-        d = 2 * r * (1 - self.logit_dz.tanh().abs())
-        s = (r - d / 2) / (largest - 0.5) + _EPS
-        delta = (d - s) / 2
-        magnitude = w.abs() - delta
-        u = w.sign() * straight_through(magnitude.relu(), magnitude)
-        x = u / s
-        bound = largest.detach()
-        return straight_through(torch.clamp(x.round(), -bound, bound), x), s, delta
+        half = r * (1 - self.logit_dz.tanh().abs())  # d / 2
+        s = (r - half) / (largest - 0.5) + _EPS
+        return s, half - s / 2, largest.detach()
+
+    def hard(self, w: Tensor) -> Tensor:
+        """Hard weights in the precision of ``w``."""
+        return deadzone_through(w, *self.grid(w))[0]
 
     def forward(self, w: Tensor) -> Tensor:
         with torch.autocast(w.device.type, enabled=False):
-            q, s, delta = self.levels(w.float())
-            return s * q + delta * q.detach().sign()
+            return self.hard(w.float())
 
     @torch.no_grad()
     def symbols(self, name: str, w: Tensor) -> Symbols:
         """The index map with step size and shift, as :meth:`forward` uses them."""
-        q, s, delta = self.levels(w.float())
-        floats = {"step": _floats(s), "shift": _floats(delta)}
-        return Symbols(name, _integers(q), "deadzone", floats, float(self.bit_width()))
+        s, delta, largest = self.grid(w.float())
+        q = deadzone_through(w.float(), s, delta, largest)[1]
+        return Symbols(
+            name, _integers(q), "deadzone", {"step": _floats(s), "shift": _floats(delta)}, float(self.bit_width())
+        )
 
 
 class UniformQuantizer(nn.Module):

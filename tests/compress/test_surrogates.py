@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.surrogates import round_through, straight_through
+from compress.surrogates import deadzone_through, round_through, straight_through
 
 floats = st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20)
 
@@ -44,3 +44,34 @@ def test_round_through_passes_every_gradient(values):
     upstream = torch.arange(1.0, len(values) + 1)
     round_through(x).backward(upstream)
     assert torch.equal(x.grad, upstream)
+
+
+@given(
+    st.integers(0, 10_000),
+    st.floats(0.05, 0.5),
+    st.floats(-0.2, 0.8),
+    st.integers(1, 7),
+    st.sampled_from([(), (6, 1, 1)]),
+)
+def test_deadzone_through_has_the_gradients_of_the_plain_graph(seed, step, shift, bound, shape):
+    """The same straight-through expression written out, differentiated by autograd."""
+    draw = torch.Generator().manual_seed(seed)
+    w = torch.randn(6, 5, 3, generator=draw, dtype=torch.float64)
+    w[0, 0, 0] = 0
+    upstream = torch.randn(6, 5, 3, generator=draw, dtype=torch.float64)
+    made = []
+    for closed in (True, False):
+        soft = w.clone().requires_grad_()
+        s = torch.full(shape, step, dtype=torch.float64, requires_grad=True)
+        delta = torch.full(shape, shift, dtype=torch.float64, requires_grad=True)
+        if closed:
+            hard, q = deadzone_through(soft, s, delta, torch.tensor(float(bound)))
+        else:
+            magnitude = soft.abs() - delta
+            x = soft.sign() * straight_through(magnitude.relu(), magnitude) / s
+            q = straight_through(x.round().clamp(-bound, bound), x)
+            hard = s * q + delta * q.detach().sign()
+        hard.backward(upstream)
+        made.append([hard.detach(), q.detach(), soft.grad, s.grad, delta.grad])
+    for ours, plain in zip(*made, strict=True):
+        assert torch.allclose(ours, plain, rtol=1e-9, atol=1e-12)
