@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from search import Front
     from search.folder import StudyFolder
     from search_spaces import Space
 
@@ -86,6 +87,7 @@ def _list() -> int:
 
 def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) -> int:
     from search import Settings, StudyError, run
+    from search.events import Events
     from search.summary import front_table, next_steps
 
     settings = Settings(
@@ -95,6 +97,7 @@ def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) ->
         tracking_uri=arguments.tracking_uri,
         experiment=arguments.experiment,
         quiet=arguments.quiet,
+        json=arguments.json,
     )
     try:
         front = run(space, settings, folder)
@@ -103,9 +106,16 @@ def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) ->
     except ConnectionError as error:
         print(f"ratefront: {error}", file=sys.stderr)
         return ERROR
-    if len(front):
-        print("\n" + front_table(front) + "\n")
-    print(next_steps(front))
+    if not arguments.json:
+        print(("\n" + front_table(front) + "\n\n" if len(front) else "") + next_steps(front))
+    code = _exit_code(front)
+    if arguments.json:
+        Events().end(front, code)
+    return code
+
+
+def _exit_code(front: Front) -> int:
+    """With a line for what is not as it was asked for."""
     if front.interrupted:
         print("ratefront: interrupted; above is what was reached", file=sys.stderr)
         return INTERRUPTED
@@ -202,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="data set: digits, mnist, cifar10, package.module:factory or a folder; an error where absent",
     )
-    what.add_argument("--sampler", metavar="NAME", help="tpe, nsga2 or random")
+    what.add_argument("--sampler", metavar="NAME", help="auto, tpe, nsga2, nsga3, gp, qmc or random (auto)")
     what.add_argument("--seed", type=int, metavar="N", help="of everything that is drawn")
     much = parser.add_argument_group("how much")
     much.add_argument("--trials", type=int, metavar="N")
@@ -223,7 +233,9 @@ def _parser() -> argparse.ArgumentParser:
         "--tracking-uri", metavar="URI", help="MLflow; an SQLite file at the root of the results where absent"
     )
     where.add_argument("--experiment", metavar="NAME", default="ratefront", help="MLflow experiment (ratefront)")
-    parser.add_argument("--quiet", action="store_true", help="print the end alone")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="print the end alone")
+    shown.add_argument("--json", action="store_true", help="print the search as events, one JSON object a line")
     return parser
 
 

@@ -1,20 +1,24 @@
-"""Progress as plain lines: trials, epochs, front, hypervolume, time left."""
+"""Progress: one snapshot of a search, and the views that are told of it. Plain lines here, a terminal's live display in
+``display``, JSON in ``events``."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TextIO
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TextIO
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.archive import Archive
+from search.archive import Archive, measured, reports
 from search.clock import Clock
+from search.front import Member
 
-__all__ = ["Progress", "duration", "speaker"]
+__all__ = ["Lines", "Progress", "Running", "State", "View", "duration", "line_of", "speaker"]
 
 _QUIET_SECONDS = 30.0
 
@@ -40,54 +44,177 @@ def duration(seconds: float) -> str:
     return f"{hours} h {rest:02d} min"
 
 
-class Progress(Callback):
-    """A line when a trial ends, when the front grew, and every half minute."""
+@dataclass(frozen=True)
+class Running:
+    """A trial that runs, with the metrics of its last epoch; none before the first."""
 
-    def __init__(self, archive: Archive, clock: Clock, trials: int, say: Callable[[str], None]) -> None:
-        self.archive, self.clock, self.trials, self.say = archive, clock, trials, say
+    trial_id: str
+    epoch: int
+    metrics: Mapping[str, float]
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A search as it stood at the time ``at``. ``trials`` of ``epochs`` each are planned, ``spent`` epochs are done,
+    ``to_come`` are still expected: less than the rest where trials ended early. ``dense``: the reference network."""
+
+    trials: int
+    epochs: int
+    ends: Mapping[str, int]
+    running: tuple[Running, ...]
+    spent: int
+    to_come: int
+    members: tuple[Member, ...]
+    hypervolume: float
+    dense: Mapping[str, float]
+    elapsed: float
+    left: float | None
+    at: float
+
+    @property
+    def budget(self) -> int:
+        """Epochs of the whole search."""
+        return self.trials * self.epochs
+
+    def later(self, now: float) -> State:
+        """The same with the time gone on, while nothing was reported."""
+        passed = max(0.0, now - self.at)
+        left = None if self.left is None else max(0.0, self.left - passed)
+        return replace(self, elapsed=self.elapsed + passed, left=left, at=now)
+
+
+def line_of(state: State) -> str:
+    """The state of the search in one line."""
+    parts = [f"{state.ends['done']}/{state.trials} trials done", f"{len(state.running)} running"]
+    parts += [f"{state.ends[end]} {end}" for end in ("stopped", "failed") if state.ends[end]]
+    parts += [f"epoch {state.spent}/{state.budget}", f"front {len(state.members)}"]
+    parts += [f"hypervolume {state.hypervolume:.3f}"]
+    parts += [f"about {duration(state.left)} left"] if state.left else []
+    return f"[{state.elapsed:4.0f} s] " + " | ".join(parts)
+
+
+class View(Protocol):
+    """Who is told of a search."""
+
+    def say(self, line: str) -> None:
+        """A message."""
+
+    def tell(self, event: str, facts: Mapping[str, Any], state: State | None = None) -> None:
+        """``event``: study, trial_start, epoch, trial_end or front. No ``state`` before the first trial."""
+
+    def close(self) -> None:
+        """The last trial has ended; messages may follow."""
+
+
+class Lines:
+    """A line when a trial ends, for the first epoch, and every half minute."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
         self._printed = 0.0
+
+    def tell(self, event: str, facts: Mapping[str, Any], state: State | None = None) -> None:
+        """Throttled, but for the end of a trial."""
+        due = event == "trial_end" or (event == "epoch" and time.time() - self._printed > _QUIET_SECONDS)
+        if state and due:
+            self._printed = time.time()
+            self.say(line_of(state))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Progress(Callback):
+    """Tells a view what Ray reports; stands behind the archive in Ray's list and counts by it alone."""
+
+    def __init__(self, archive: Archive, clock: Clock, trials: int, view: View) -> None:
+        self.archive, self.clock, self.trials, self.view = archive, clock, trials, view
         self._first: float | None = None
+        self._begun: set[str] = set()
+        self._front: list[str] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "say": print}
+        """Ray keeps callbacks with the experiment; a view of this terminal stays here."""
+        return {**self.__dict__, "view": Lines(print)}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Once a trial, however often Ray restarts it."""
+        if trial.trial_id not in self._begun:
+            self._begun.add(trial.trial_id)
+            self._tell("trial_start", {"trial_id": trial.trial_id, "config": dict(trial.config["point"])})
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Throttled."""
-        if self._first is None or time.time() - self._printed > _QUIET_SECONDS:
-            self._first = self._first or time.time()
-            self.line(trials)
+        """Every network that was measured, and the front where it changed."""
+        self._first = self._first or time.time()
+        for report in reports(result):
+            metrics = measured(report)
+            epoch = int(metrics.pop("epoch"))
+            self._tell("epoch", {"trial_id": trial.trial_id, "epoch": epoch, "metrics": metrics})
+        on_front = [member.artifact for member in self.archive.members]
+        if on_front != self._front:
+            self._front = on_front
+            members = [_short(member) for member in self.archive.front({})]
+            facts = {"size": len(members), "hypervolume": self.archive.hypervolume, "members": members}
+            self._tell("front", facts)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Always."""
-        self.line(trials)
+        """Done, stopped or diverged."""
+        self._end(trial, "")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """Always, with where to read why."""
-        self.say(f"trial {trial.trial_id} failed; its error is in {trial.path}/error.txt")
-        self.line(trials)
+        """A crash, with where to read why."""
+        reason = f"its error is in {trial.path}/error.txt"
+        self.view.say(f"trial {trial.trial_id} failed; {reason}")
+        self._end(trial, reason)
 
-    def line(self, trials: list[Trial]) -> None:
-        """The state of the search in one line."""
-        self._printed = time.time()
-        rows = list(self.archive.trials.values())
-        ended = {end: sum(row["end"] == end for row in rows) for end in ("done", "stopped", "failed", "running")}
-        epochs, budget = sum(row["epoch"] for row in rows), self.trials * self.archive.epochs
-        parts = [f"{ended['done']}/{self.trials} trials done", f"{ended['running']} running"]
-        parts += [f"{ended[end]} {end}" for end in ("stopped", "failed") if ended[end]]
-        parts += [f"epoch {epochs}/{budget}", f"front {len(self.archive.members)}"]
-        parts += [f"hypervolume {self.archive.hypervolume:.3f}"]
-        left = self._left(epochs, budget)
-        self.say(
-            f"[{self.clock.elapsed():4.0f} s] "
-            + " | ".join(parts)
-            + (f" | about {duration(left)} left" if left else "")
+    def _end(self, trial: Trial, reason: str) -> None:
+        row = self.archive.trials.get(trial.trial_id, {})
+        facts = {"trial_id": trial.trial_id, "end": row.get("end"), "reason": reason or row.get("reason", "")}
+        self._tell("trial_end", facts)
+
+    def _tell(self, event: str, facts: Mapping[str, Any]) -> None:
+        self.view.tell(event, facts, self.state())
+
+    def state(self) -> State:
+        """The one place that counts trials and epochs."""
+        archive, each = self.archive, self.archive.epochs
+        rows = archive.trials
+        running = tuple(
+            Running(name, row["epoch"], row.get("metrics", {}), row["config"])
+            for name, row in rows.items()
+            if row["end"] == "running"
+        )
+        ends = Counter(row["end"] for row in rows.values())
+        spent = sum(row["epoch"] for row in rows.values())
+        unstarted = self.trials - len(rows)
+        to_come = unstarted * each + sum(each - trial.epoch for trial in running)
+        return State(
+            trials=self.trials,
+            epochs=each,
+            ends=ends,
+            running=running,
+            spent=spent,
+            to_come=to_come,
+            members=tuple(archive.members),
+            hypervolume=archive.hypervolume,
+            dense=archive.scale.dense,
+            elapsed=self.clock.elapsed(),
+            left=self._left(spent, to_come, len(running)),
+            at=time.time(),
         )
 
-    def _left(self, epochs: int, budget: int) -> float | None:
-        """From the pace since the first result, at most to the deadline."""
-        spent = time.time() - (self._first or time.time())
-        guess = spent / (epochs - 1) * (budget - epochs) if epochs > 1 and spent > 0 else None
+    def _left(self, spent: int, to_come: int, running: int) -> float | None:
+        """From the pace since the first result, once each running trial may have reported; at most to the deadline."""
+        passed = time.time() - (self._first or time.time())
+        guess = passed / (spent - 1) * to_come if spent > max(1, running) and passed > 0 else None
         limit = self.clock.left()
         return limit if guess is None else guess if limit is None else min(guess, limit)
+
+
+def _short(member: Member) -> dict[str, Any]:
+    """A member as ``front.json`` has it, without what an epoch's event has told."""
+    names = ("trial_id", "epoch", "accuracy", "rate", "size_bytes", "artifact")
+    return {name: value for name, value in member.plain().items() if name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +13,15 @@ from analysis.pareto import Scale
 from search.archive import Archive, write_text
 from search.clock import DeadlineScheduler
 from search.cluster import Cluster
+from search.display import Display, is_terminal
 from search.ending import conclude, files_of
+from search.events import Events
 from search.folder import StudyFolder, dated_name
 from search.front import Front
 from search.ground import advice, dense_line, plain_dense
 from search.interrupt import interruptible
 from search.plan import Plan, Planner
-from search.progress import Progress, speaker
+from search.progress import Lines, Progress, View, speaker
 from search.record import study_tags, study_text
 from search.recorder import Recorder
 from search.searcher import StudySearch, open_storage
@@ -34,7 +37,8 @@ __all__ = ["Settings", "run"]
 class Settings:
     """What does not change what is searched: names, places, and who is told.
 
-    ``strict_data``: the data set was asked for by name, no embedded data instead. ``command`` is kept in study.yaml.
+    ``strict_data``: the data set was asked for by name, no embedded data instead. ``quiet``: nothing is printed;
+    ``json``: an event a line on standard output. ``command`` is kept in study.yaml.
     """
 
     name: str | None = None
@@ -45,6 +49,7 @@ class Settings:
     tracking_uri: str | None = None
     experiment: str = "ratefront"
     quiet: bool = False
+    json: bool = False
     command: str = ""
 
 
@@ -73,7 +78,8 @@ class _Study:
 
     def __init__(self, space: Space, settings: Settings, folder: StudyFolder) -> None:
         self.space, self.folder, self.started = space, folder, time.time()
-        self.say = speaker(settings.quiet)
+        self.view = _view(settings)
+        self.say = self.view.say
         write_text(folder.study_yaml, study_text(space, folder.head(), {}))
         self.recorder = Recorder(tracking_uri(settings.tracking_uri, folder.root), self.say)
         self.cluster = Cluster(settings.address)
@@ -109,6 +115,7 @@ class _Study:
 
     def close(self) -> None:
         """Leave nothing running."""
+        self.view.close()
         self.recorder.close()
         self.cluster.close()
 
@@ -122,6 +129,8 @@ class _Study:
         write_text(self.folder.study_yaml, study_text(space, self.folder.head(), found))
         objectives = space.file.objectives
         tags = {"data": opened.data_used, "split": data.split}
+        facts = {"name": self.folder.name, "folder": str(self.folder.path), "space": space.name}
+        self.view.tell("study", {**facts, "objectives": dict(objectives), **tags, "dense": reference})
         self.tracking.expect(list(objectives), space.file.budget.epochs, tags)
         params: dict[str, Any] = {
             "space": space.name,
@@ -147,7 +156,8 @@ class _Study:
         space, clock = plan.opened.space, plan.clock(self.started)
         trainable = tune.with_parameters(trainables.load(space.file.method), ground=ground)
         searcher = StudySearch(space, open_storage(self.folder.path), clock, plan.concurrent)
-        progress = Progress(archive, clock, space.trials, self.say)
+        self.say(str(searcher.choice))
+        progress = Progress(archive, clock, space.trials, self.view)
         tuner = tune.Tuner(
             tune.with_resources(trainable, dict(plan.per_trial)),
             tune_config=tune.TuneConfig(
@@ -167,6 +177,17 @@ class _Study:
                 verbose=0,
             ),
         )
-        with interruptible() as was_interrupted:
-            tuner.fit()
+        try:
+            with interruptible() as was_interrupted:
+                tuner.fit()
+        finally:
+            self.view.close()
         return was_interrupted()
+
+
+def _view(settings: Settings) -> View:
+    """A live display where standard output is a terminal that can show it, else plain lines."""
+    if settings.json:
+        return Events()
+    live = not settings.quiet and is_terminal(sys.stdout)
+    return Display() if live else Lines(speaker(settings.quiet))

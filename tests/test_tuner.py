@@ -167,6 +167,47 @@ def test_flags_that_do_not_parse_are_one_line_and_exit_code_2(run, words, capsys
     assert line.endswith("; --help shows the flags")
 
 
+def test_json_and_quiet_exclude_each_other(run, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run("--space", "smoke", "--json", "--quiet")
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out, len(err.splitlines())) == (2, "", 1)
+    assert "not allowed with argument --json" in err
+
+
+@pytest.mark.parametrize(("interrupted", "code"), [(False, 1), (True, 3)])
+def test_json_ends_with_an_event_in_place_of_the_table(run, monkeypatch, tmp_path, interrupted, code):
+    from search import Front
+
+    about = {"trials": 2, "failed": 0, "tracking": "sqlite:///mlflow.db"}
+    front = Front([], {}, {}, tmp_path, interrupted=interrupted, about=about)
+    asked = []
+    monkeypatch.setattr("search.study.run", lambda space, settings, folder: asked.append(settings) or front)
+    found, out, err = run("--space", "smoke", "--json")
+    assert asked[0].json
+    (line,) = out
+    event = json.loads(line)
+    assert (event["event"], event["members"], event["interrupted"]) == ("end", 0, interrupted)
+    assert found == event["exit_code"] == code
+    assert len(err) == 1
+    assert run("--space", "smoke")[1][-1] == "record   mlflow ui --backend-store-uri sqlite:///mlflow.db"
+
+
+@pytest.mark.slow
+def test_json_is_all_that_a_search_prints(tmp_path):
+    words = ["--space", "smoke", "--trials", "1", "--epochs", "1", "--name", "one", "--json"]
+    command = [sys.executable, str(ROOT / "tuner.py"), *words]
+    given = {"env": clean_environment(), "cwd": tmp_path, "capture_output": True, "text": True, "check": False}
+    done = subprocess.run(command, timeout=120, **given)
+    assert (done.returncode, done.stderr) == (0, "")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    told = [event["event"] for event in events if event["event"] != "message"]
+    assert told[:2] == ["study", "trial_start"]
+    assert told[-2:] == ["trial_end", "end"]
+    assert {"study", "trial_start", "epoch", "front", "trial_end", "end"} == set(told)
+    assert events[-1]["members"] == len(json.loads((tmp_path / "results/one/front.json").read_text()))
+
+
 def test_an_interrupt_before_the_search_is_exit_code_3(run, monkeypatch):
     def interrupted(*words):
         raise KeyboardInterrupt
