@@ -68,6 +68,7 @@ class CompressionTrainable(tune.Trainable):
             ground = ray.get(ground)
         use_threads(ground.cpus)
         self.ground, self.device = ground, choose_device(ground.device)
+        gc.freeze()  # what was imported lives as long as the actor: between trials only what they left is looked at
         start = ground.start
         self._start = None if start is None else {n: torch.from_numpy(np.array(v)) for n, v in start.items()}
         self._begin(config)
