@@ -43,6 +43,16 @@ def _decode_floats(data: bytes, count: int) -> Array:
     return np.frombuffer(data, dtype="<f4").astype(np.float32)
 
 
+def _encode_halves(values: Array) -> bytes:
+    return values.astype("<f2").tobytes()
+
+
+def _decode_halves(data: bytes, count: int) -> Array:
+    if len(data) != 2 * count:
+        raise ValueError(f"{len(data)} bytes for {count} half floats, expected {2 * count}")
+    return np.frombuffer(data, dtype="<f2").astype(np.float16)
+
+
 def _encode_lzma(values: Array) -> bytes:
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     width = next((w for w in _WIDTHS if -(1 << (8 * w - 1)) <= low and high < 1 << (8 * w - 1)), 0)
@@ -69,10 +79,13 @@ def _decode_lzma(data: bytes, count: int) -> Array:
 
 CODECS: dict[str, Codec] = {
     "float32": Codec(_encode_floats, _decode_floats),
+    "float16": Codec(_encode_halves, _decode_halves),
     "lzma": Codec(_encode_lzma, _decode_lzma),
 }
 
 
 def codec_for(index: Array) -> str:
     """Name of the codec that one index map is stored with."""
-    return "float32" if index.dtype.kind == "f" else "lzma"
+    if index.dtype.kind != "f":
+        return "lzma"
+    return "float16" if index.dtype == np.float16 else "float32"

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from compress.symbols import Symbols, raw
+from compress.storing import STORES, stored
+from compress.symbols import Symbols
 
 __all__ = ["Batches", "KnobError", "MainKnob", "Method", "all_tensors"]
 
@@ -36,10 +37,16 @@ class Method(ABC):
 
     ``progress`` is epochs done / epochs in all, in [0, 1]; ``batches()`` yields training inputs. State that a hook must
     remember is a parameter, buffer, parametrization or inserted module of the model, so that ``model.state_dict()`` is
-    the whole of it.
+    the whole of it. ``store``: how tensors are kept that the method does not code (``storing``).
     """
 
     main_knob: ClassVar[MainKnob | None] = None
+
+    store: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.store not in STORES:
+            raise KnobError(f"store = {self.store!r}: must be one of {', '.join(STORES)}")
 
     @abstractmethod
     def prepare(self, model: nn.Module, batches: Batches) -> None:
@@ -65,7 +72,7 @@ class Method(ABC):
 
     @abstractmethod
     def symbols(self, model: nn.Module) -> list[Symbols]:
-        """The tensors this method codes, as the decoder will see them; the rest is stored as float32."""
+        """The tensors this method codes, as the decoder will see them; the rest is kept as ``store`` says."""
 
     def measures(self, model: nn.Module) -> dict[str, float]:
         """Further metrics of this method."""
@@ -86,11 +93,11 @@ class Method(ABC):
 
 
 def all_tensors(method: Method, model: nn.Module, names: Sequence[str]) -> list[Symbols]:
-    """One ``Symbols`` for each of ``names`` (the state of the dense network): the method's own, the rest as float32.
+    """One ``Symbols`` for each of ``names`` (the state of the dense network): the method's own, the rest by ``store``.
 
     ``num_batches_tracked`` counters serve training alone and are left out; PyTorch restores them on loading.
     """
     coded = {s.name: s for s in method.symbols(model)}
     state = model.state_dict()
     kept = [n for n in names if not n.endswith("num_batches_tracked")]
-    return [coded[n] if n in coded else raw(n, state[n].detach().cpu().numpy()) for n in kept]
+    return [coded[n] if n in coded else stored(n, state[n].detach().cpu().numpy(), method.store) for n in kept]

@@ -58,8 +58,10 @@ class QuantizedMethod(Method):
     scale: str = "tensor"
     statistic: str = "max"
     quantile: float = 0.99
+    store: str = "float16"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("scale", self.scale, "must be tensor or channel", self.scale in ("tensor", "channel"))
         require("statistic", self.statistic, "must be quantile or max", self.statistic in ("quantile", "max"))
         require("quantile", self.quantile, "must lie in (0, 1]", 0 < self.quantile <= 1)

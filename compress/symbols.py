@@ -37,7 +37,7 @@ def _deadzone(index: NDArray[np.generic], step: Floats, shift: Floats) -> Floats
 
 
 DECODERS: dict[str, Callable[..., Floats]] = {
-    "raw": _raw,  # the index map is the float32 tensor itself
+    "raw": _raw,  # the index map is the tensor itself, float32 or float16
     "uniform": _uniform,  # w = step * q
     "deadzone": _deadzone,  # w = step * q + shift * sign(q)
 }
@@ -47,7 +47,7 @@ DECODERS: dict[str, Callable[..., Floats]] = {
 class Symbols:
     """One tensor as its decoder sees it.
 
-    ``index`` has the tensor's shape: integers, or float32 for the decoder ``raw``. ``floats`` are the decoder's
+    ``index`` has the tensor's shape: integers, or float32 or float16 for the decoder ``raw``. ``floats`` are the decoder's
     arguments by name, float32 of shape (1,) or (output channels,). ``bits`` is the width counted in BOPs.
     """
 

@@ -18,7 +18,7 @@ __all__ = ["Baseline"]
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Method):
-    """No knobs."""
+    """No knobs but ``store``, which rounds the dense network after training."""
 
     def prepare(self, model: nn.Module, batches: Batches) -> None:
         return None

@@ -10,7 +10,12 @@ from compress.methods.uniform import Uniform
 from compress.quantized import quantized_weights
 from compress.shipping import ship
 
-METHODS = [Baseline(), Uniform(bitwidth=3), Uniform(scale="channel"), Deadzone(init_deadzone_logit=0.7)]
+METHODS = [
+    Baseline(),
+    Uniform(bitwidth=3, store="float32"),
+    Uniform(scale="channel", store="float32"),
+    Deadzone(init_deadzone_logit=0.7, store="float32"),
+]
 
 
 def _inputs():

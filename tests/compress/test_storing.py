@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from compress.artifact import decode, encode
+from compress.method import KnobError
+from compress.methods.baseline import Baseline
+from compress.storing import STORES, stored
+
+tensors = hnp.arrays(
+    np.float32, hnp.array_shapes(min_dims=0, max_dims=5, max_side=4), elements=st.floats(-1e6, 1e6, width=32)
+)
+
+
+@given(tensors)
+def test_float32_keeps_every_value(values):
+    assert np.array_equal(stored("w", values, "float32").weights(), values)
+
+
+@given(tensors)
+def test_float16_rounds_to_nearest_and_what_it_cannot_hold_stays(values):
+    kept = stored("w", values, "float16").weights()
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16).astype(np.float32)
+    assert kept.dtype == np.float32
+    assert np.array_equal(kept, half if np.isfinite(half).all() else values)
+
+
+@pytest.mark.parametrize(("store", "bits"), [("int8", 8), ("int6", 6), ("int4", 4)])
+@given(
+    values=hnp.arrays(
+        np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.floats(-9, 9, width=32)
+    )
+)
+def test_integers_err_by_half_a_step_of_their_channel(store, bits, values):
+    symbols, largest = stored("w", values, store), 2 ** (bits - 1) - 1
+    peak = np.abs(values).reshape(len(values), -1).max(1).reshape((-1,) + (1,) * (values.ndim - 1))
+    assert symbols.index.dtype == np.int32
+    assert np.abs(symbols.index).max() <= largest
+    assert symbols.bits == bits
+    assert (np.abs(symbols.weights() - values) <= 0.5001 * peak / largest + 1e-30).all()
+
+
+@pytest.mark.parametrize("store", ["int8", "int6", "int4"])
+def test_tensors_of_one_axis_are_halves_where_others_are_integers(store):
+    values = np.linspace(-3, 3, 7, dtype=np.float32)
+    assert np.array_equal(stored("bias", values, store).index, values.astype(np.float16))
+
+
+def test_numbers_that_are_none_are_kept_as_they_are():
+    values = np.array([[np.inf, 1.0], [np.nan, 2.0]], np.float32)
+    for store in STORES:
+        assert np.array_equal(stored("w", values, store).weights(), values, equal_nan=True)
+
+
+@pytest.mark.parametrize("store", STORES)
+@given(values=tensors)
+def test_what_is_stored_comes_back_from_the_file(store, values):
+    symbols = stored("w", values, store)
+    (back,) = decode(encode({}, [symbols])).tensors
+    assert back.index.dtype == symbols.index.dtype
+    assert np.array_equal(back.weights(), symbols.weights())
+
+
+def test_a_narrower_store_is_a_smaller_file():
+    values = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    sizes = [len(encode({}, [stored("w", values, store)])) for store in STORES]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == len(sizes)
+
+
+def test_an_unknown_store_is_refused():
+    with pytest.raises(KnobError, match="store = 'int5': must be one of float32, float16, int8, int6, int4"):
+        Baseline(store="int5")
