@@ -166,7 +166,7 @@ def test_a_vision_transformer_ships():
     def build():
         return build_network("vit_tiny", CIFAR, 10, {"patch_size": 8})
 
-    model, method = build(), Uniform(bitwidth=4)
+    model, method = build(), Uniform(bitwidth=4, store="float32")
     method.prepare(model, lambda: iter([]))
     shipped = ship(method, model, build, {})
     matrices = [n for n, p in build().named_parameters() if n.endswith("weight") and p.dim() > 1]
