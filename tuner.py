@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,7 +108,8 @@ def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) ->
         print(f"ratefront: {error}", file=sys.stderr)
         return ERROR
     if not arguments.json:
-        print(("\n" + front_table(front) + "\n\n" if len(front) else "") + next_steps(front))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(("\n" + front_table(front, width) + "\n\n" if len(front) else "") + next_steps(front))
     code = _exit_code(front)
     if arguments.json:
         Events().end(front, code)

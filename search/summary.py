@@ -12,18 +12,23 @@ __all__ = ["front_table", "next_steps"]
 _SHOWN, _KNOBS = 14, 4
 
 
-def front_table(front: Front) -> str:
-    """Fixed columns, then the main knobs. A long front is shown evenly thinned; the files hold all of it."""
+def front_table(front: Front, width: int | None = None) -> str:
+    """Fixed columns, then the main knobs, as many as ``width`` characters hold; None: all.
+
+    A long front is shown evenly thinned; the files hold all of it.
+    """
     knobs = list(dict.fromkeys(k for m in front for k in m.config))[:_KNOBS]
     head = ["accuracy", "test", "bits/w", "bytes", "smaller", "GOps", "relBOPs", "epoch", *knobs]
     dense = front.dense
     rows = [_dense_row(dense, len(knobs))] + [_row(m, knobs) for m in _thinned(list(front))]
     widths = [max(len(head[i]), *(len(r[i]) for r in rows)) for i in range(len(head))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
+    fits = [i for i in range(len(head)) if width is None or sum(widths[: i + 1]) + 2 * i <= width]
+    lines = ["  ".join(row[i].rjust(widths[i]) for i in fits) for row in [head, *rows]]
     lines.insert(1, "-" * len(lines[0]))
-    lines[2] += "   dense"
     if len(front) > _SHOWN:
         lines.append(f"({_SHOWN} of {len(front)} members; front.csv has all)")
+    if len(fits) < len(head):
+        lines.append(f"(without {', '.join(head[len(fits) :])}: front.csv has all)")
     return "\n".join(lines)
 
 
@@ -37,7 +42,7 @@ def _dense_row(dense: Mapping[str, float], knobs: int) -> list[str]:
         "1.0x",
         _gops(dense["gops"]),
         "100.0%",
-        "-",
+        "dense",
         *["-"] * knobs,
     ]
 

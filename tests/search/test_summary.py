@@ -35,7 +35,7 @@ def test_the_table_begins_with_the_dense_network():
     lines = front_table(front_of([member(0, bits=8)])).splitlines()
     assert squeezed(lines[0]) == "accuracy test bits/w bytes smaller GOps relBOPs epoch bits"
     assert set(lines[1]) == {"-"}
-    assert squeezed(lines[2]) == "96.12% 95.00% 32.000 75,256 1.0x 3.7e-05 100.0% - - dense"
+    assert squeezed(lines[2]) == "96.12% 95.00% 32.000 75,256 1.0x 3.7e-05 100.0% dense -"
     assert squeezed(lines[3]) == "95.00% 94.00% 8.504 20,000 3.8x 0.250 12.5% 2 8"
 
 
@@ -86,3 +86,15 @@ def test_next_steps_of_an_empty_front_name_no_file():
     text = next_steps(front_of([]))
     assert text.startswith("0 networks from 0 of 7 trials")
     assert "python -m compress" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_narrow_terminal_gets_the_columns_that_it_holds(width):
+    front = front_of([member(0, init_deadzone_logit=1.0, max_bits=8, **{"dz.weight_decay": 0.1}, learnable_bit=True)])
+    *rows, last = front_table(front, width).splitlines()
+    assert all(len(line) <= width for line in rows)
+    if width < 200:
+        assert last.startswith("(without ")
+        assert "learnable_bit" in last
+    else:
+        assert "learnable_bit" in rows[0]
