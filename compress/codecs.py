@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.ranged import decode_range, encode_range, has_constriction
+
 __all__ = ["CODECS", "Codec", "codec_for"]
 
 Array = NDArray[np.generic]
@@ -81,11 +83,12 @@ CODECS: dict[str, Codec] = {
     "float32": Codec(_encode_floats, _decode_floats),
     "float16": Codec(_encode_halves, _decode_halves),
     "lzma": Codec(_encode_lzma, _decode_lzma),
+    "range": Codec(encode_range, decode_range),
 }
 
 
 def codec_for(index: Array) -> str:
     """Name of the codec that one index map is stored with."""
     if index.dtype.kind != "f":
-        return "lzma"
+        return "range" if has_constriction() else "lzma"
     return "float16" if index.dtype == np.float16 else "float32"

@@ -43,7 +43,8 @@ class Step:
     @cached_property
     def dense_outputs(self) -> Tensor:
         """(N, classes) logits of the dense network on ``inputs``, without gradient; made when first asked for."""
-        assert self.dense is not None
+        if self.dense is None:
+            raise KnobError("penalties: one asks for the dense network and does not say that it needs_dense")
         with torch.no_grad():
             return self.dense(self.inputs)
 

@@ -19,7 +19,9 @@ STORES = ("float32", "float16", *_INTEGERS)
 
 
 def stored(name: str, values: NDArray[np.generic], store: str) -> Symbols:
-    """A tensor as ``store`` keeps it; values that float16 cannot hold, or that are no numbers, stay float32."""
+    """A tensor as ``store`` keeps it; integers, values that float16 cannot hold, or that are no numbers, stay float32."""
+    if values.dtype.kind != "f":  # an index is not to be rounded
+        return raw(name, values)
     floats = np.asarray(values, dtype=np.float32)
     if store == "float32" or not np.isfinite(floats).all():
         return raw(name, floats)

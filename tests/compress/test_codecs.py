@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from compress.codecs import CODECS, codec_for
+from compress.ranged import has_constriction
 
 LZMA, FLOAT32 = CODECS["lzma"], CODECS["float32"]
 INT32 = np.iinfo(np.int32)
@@ -106,7 +107,9 @@ def test_lzma_shrinks_what_repeats():
 def test_codec_follows_the_kind_of_index():
     assert codec_for(np.zeros(2, np.float32)) == "float32"
     assert codec_for(np.zeros(2, np.float64)) == "float32"
-    assert codec_for(np.zeros(2, np.int32)) == codec_for(np.zeros(2, np.int64)) == "lzma"
+    assert codec_for(np.zeros(2, np.int32)) == codec_for(np.zeros(2, np.int64))
+    assert codec_for(np.zeros(2, np.int32)) == ("range" if has_constriction() else "lzma")
+    assert codec_for(np.zeros(2, np.float16)) == "float16"
 
 
 def test_integers_of_more_than_32_bits_are_refused():

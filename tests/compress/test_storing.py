@@ -71,6 +71,12 @@ def test_a_narrower_store_is_a_smaller_file():
     assert len(set(sizes)) == len(sizes)
 
 
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("values", [np.arange(4097), np.arange(400).reshape(20, 20), np.array([[True], [False]])])
+def test_indices_and_flags_are_not_rounded(store, values):
+    assert np.array_equal(stored("ids", values, store).weights(), values)
+
+
 def test_an_unknown_store_is_refused():
     with pytest.raises(KnobError, match="store = 'int5': must be one of float32, float16, int8, int6, int4"):
         Baseline(store="int5")
