@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import shutil
 import sys
@@ -70,6 +71,14 @@ def _asked(arguments: argparse.Namespace, folder: StudyFolder | None) -> int:
         return _refuse(error)
 
 
+def _print(text: str) -> None:
+    """To standard output; nobody reading it any more is no error of ours."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is flushed at exit goes there
+
+
 def _refuse(error: Exception) -> int:
     print(f"ratefront: {error}", file=sys.stderr)
     return BAD_INPUT
@@ -78,11 +87,12 @@ def _refuse(error: Exception) -> int:
 def _list() -> int:
     from search_spaces import Space, available
 
-    print(f"{'space':<20} {'method':<9} {'network':<9} {'data':<8} searches")
+    wide = max(map(len, available()))
+    _print(f"{'space':<{wide}} {'method':<9} {'network':<9} {'data':<9} searches")
     for name in available():
         space = Space.load(name)
         searched = ", ".join(space.file.search) or "nothing: one trial"
-        print(f"{name:<20} {space.file.method:<9} {space.task.network:<9} {space.file.task.data:<8} {searched}")
+        _print(f"{name:<{wide}} {space.file.method:<9} {space.task.network:<9} {space.file.task.data:<9} {searched}")
     return DONE
 
 
@@ -109,7 +119,7 @@ def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) ->
         return ERROR
     if not arguments.json:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print(("\n" + front_table(front, width) + "\n\n" if len(front) else "") + next_steps(front))
+        _print(("\n" + front_table(front, width) + "\n\n" if len(front) else "") + next_steps(front))
     code = _exit_code(front)
     if arguments.json:
         Events().end(front, code)
@@ -132,8 +142,6 @@ def _exit_code(front: Front) -> int:
 
 def _dry_run(space: Space, arguments: argparse.Namespace) -> int:
     """The resolved space, one sampled configuration, the dense network's size, the estimated time; writes nothing."""
-    import os
-
     import yaml
 
     from search.ground import advice, dry_size, open_space
@@ -146,12 +154,13 @@ def _dry_run(space: Space, arguments: argparse.Namespace) -> int:
     opened = open_space(space, data_root(arguments.data_root), arguments.data is not None, speaker(False))
     space = opened.space
     config, resources = space.config(sample(space)), space.file.resources
-    print(yaml.safe_dump({"space": space.resolved()}, sort_keys=False, allow_unicode=True, width=100), end="")
-    print(yaml.safe_dump({"sampled": config}, sort_keys=False, allow_unicode=True, width=100), end="")
-    print(dry_size(opened))
+    size = dry_size(opened)
+    for part in ({"space": space.resolved()}, {"sampled": config}):
+        _print(yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=100).rstrip())
+    _print(size)
     concurrent = min(int((os.cpu_count() or 1) // resources.cpu) or 1, resources.concurrent or 1 << 30)
     price = price_of(opened.task, recipe_of(config), resources.device, resources.cpu)
-    print("\n".join(advice(space, price, concurrent, resources.device)))
+    _print("\n".join(advice(space, price, concurrent, resources.device)))
     return DONE
 
 

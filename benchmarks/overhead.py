@@ -4,12 +4,12 @@ trial   a trial (training, evaluation, file, checkpoint, report) over a bare PyT
         images and evaluates it on the same ones as often; by turns, on random 32x32 images.
 reuse   one more trial in an actor that is there already: from the last report of one trial to the first of the next, less
         the epoch itself.
-report  what the driver does for a report: scheduler, searcher, archive, record, display, checkpoint.
+report  what the driver does for a report: scheduler, searcher, callbacks, checkpoint.
 start   where the seconds before the first epoch go.
 """
 
 import argparse
-import json
+import itertools
 import os
 import statistics
 import subprocess
@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,10 +71,21 @@ def space(trials: int, epochs: int, images: int, method: str = "deadzone", data:
     return Space.from_raw("overhead", "overhead.yaml", raw)
 
 
+class Call(NamedTuple):
+    start: float
+    end: float
+    options: dict[str, Any]
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Of a report: what the trial itself took for it."""
+        return float(self.options["result"]["time_this_iter_s"])
+
+
 @contextmanager
-def watched(*targets: tuple[Any, str]) -> Iterator[dict[str, list[tuple[float, float]]]]:
-    """(start, end) of every call of ``owner.name`` while the block runs, by name."""
-    seen: dict[str, list[tuple[float, float]]] = {}
+def watched(*targets: tuple[Any, str]) -> Iterator[dict[str, list[Call]]]:
+    """Every call of ``owner.name`` while the block runs, by name."""
+    seen: dict[str, list[Call]] = {}
     kept = [(owner, name, getattr(owner, name)) for owner, name in targets]
 
     def wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,7 +94,7 @@ def watched(*targets: tuple[Any, str]) -> Iterator[dict[str, list[tuple[float, f
             try:
                 return function(*arguments, **options)
             finally:
-                seen.setdefault(name, []).append((started, time.perf_counter()))
+                seen.setdefault(name, []).append(Call(started, time.perf_counter(), options))
 
         return call
 
@@ -96,20 +107,15 @@ def watched(*targets: tuple[Any, str]) -> Iterator[dict[str, list[tuple[float, f
             setattr(owner, name, function)
 
 
-def observed(
-    wanted: Any, results: str, *targets: tuple[Any, str]
-) -> tuple[dict[str, list[tuple[float, float]]], list[dict[str, Any]]]:
-    """Run a study; the calls of ``targets``, and Ray's own result of every report in order."""
+def observed(wanted: Any, results: str, *targets: tuple[Any, str]) -> dict[str, list[Call]]:
+    """Run a study; the calls of ``targets``, and of what the archive hears."""
     from search import Settings, run
     from search.archive import Archive
 
-    name = f"study-{time.time_ns()}"
-    with watched((Archive, "on_trial_start"), (Archive, "on_trial_result"), *targets) as seen:
-        run(wanted, Settings(name=name, results=Path(results), quiet=True))
-    rows = [
-        json.loads(line) for path in Path(results, name).glob("*/result.json") for line in path.read_text().splitlines()
-    ]
-    return seen, sorted(rows, key=lambda row: (row["timestamp"], row["trial_id"], row["training_iteration"]))
+    heard = [(Archive, f"on_trial_{what}") for what in ("start", "result", "complete")]
+    with watched(*heard, *targets) as seen:
+        run(wanted, Settings(name=f"study-{time.time_ns()}", results=Path(results), quiet=True))
+    return seen
 
 
 def bare(method: str, images: int, epochs: int) -> float:
@@ -163,43 +169,42 @@ def loop(method: str, images: int, epochs: int) -> float:
 
 
 def trial(arguments: argparse.Namespace) -> None:
-    """From the moment Ray starts the trial's actor to its last report, less what the actor's imports take."""
+    """From the moment Ray's actor stands (its imports are another part) to the end of the trial, checkpoints included."""
     images, pairs = arguments.images, []
-    for _ in range(arguments.repeats):
+    for number in range(arguments.repeats):
+        plain = bare(arguments.method, images, EPOCHS) if number % 2 else 0.0
         with tempfile.TemporaryDirectory() as results:
-            seen, rows = observed(space(1, EPOCHS, images, arguments.method), results)
-            reports = [end for _, end in seen["on_trial_result"]]
-            whole = rows[0]["time_this_iter_s"] + reports[-1] - reports[0]
-        pairs.append((whole, bare(arguments.method, images, EPOCHS)))
-        print(
-            f"  trial {pairs[-1][0]:.2f} s, bare loop {pairs[-1][1]:.2f} s, ratio {pairs[-1][0] / pairs[-1][1]:.3f}",
-            flush=True,
-        )
-    ratio = statistics.median(a / b for a, b in pairs)
-    print(f"trial: {arguments.method}, {EPOCHS} epochs of {images} images, n = {len(pairs)}: median ratio {ratio:.3f}")
+            seen = observed(space(1, EPOCHS, images, arguments.method), results)
+        whole = seen["on_trial_complete"][-1].end - seen["on_trial_start"][0].start
+        pairs.append((whole, plain or bare(arguments.method, images, EPOCHS)))
+        print(f"  trial {whole:.2f} s, bare loop {pairs[-1][1]:.2f} s, ratio {whole / pairs[-1][1]:.3f}", flush=True)
+    ratios = [a / b for a, b in pairs]
+    print(
+        f"trial: {arguments.method}, {EPOCHS} epochs of {images} images, n = {len(pairs)}: median ratio {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}"
+    )
 
 
 def reuse(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as results:
-        seen, rows = observed(space(12, 1, 128, data="little"), results)
-    reports = seen["on_trial_result"]
-    gaps = [
-        now[0] - before[1] - row["time_this_iter_s"]
-        for before, now, row in zip(reports, reports[1:], rows[1:], strict=False)
-    ]
+        reports = observed(space(12, 1, 128, data="little"), results)["on_trial_result"]
+    gaps = [now.start - before.end - now.epoch_seconds for before, now in itertools.pairwise(reports)]
     print(f"reuse: one more trial {statistics.median(gaps):.3f} s (median of {len(gaps)}; longest {max(gaps):.3f} s)")
 
 
 def report(arguments: argparse.Namespace) -> None:
+    """A quiet search: what a live display draws, it draws in a thread of its own; MLflow is written by another."""
     from ray.tune.execution.tune_controller import TuneController
 
+    targets = [(TuneController, "_on_training_result"), (TuneController, "_on_saving_result")]
     with tempfile.TemporaryDirectory() as results:
-        targets = [(TuneController, "_on_training_result"), (TuneController, "_on_saving_result")]
-        seen, rows = observed(space(8, 8, 128, data="little"), results, *targets)
-    total = [1000 * sum(end - start for start, end in seen[name]) / len(rows) for _, name in targets]
-    mine = 1000 * sum(end - start for start, end in seen["on_trial_result"]) / len(rows)
+        seen = observed(space(8, 8, 128, data="little"), results, *targets)
+    count = len(seen["on_trial_result"])
+    result, saving, archive = (
+        1000 * sum(call.end - call.start for call in seen[name]) / count
+        for name in (targets[0][1], targets[1][1], "on_trial_result")
+    )
     print(
-        f"report: {sum(total):.2f} ms of driver time a report (result {total[0]:.2f}, checkpoint {total[1]:.2f}; archive alone {mine:.2f}), n = {len(rows)}"
+        f"report: {result + saving:.2f} ms of driver time a report (result {result:.2f}, of it the archive {archive:.2f}; checkpoint {saving:.2f}), n = {count}"
     )
 
 
@@ -208,37 +213,25 @@ def start(arguments: argparse.Namespace) -> None:
     import search.study  # noqa: F401
     from search import plan
     from search.cluster import Cluster
-    from search.tracking import Tracking
 
-    imported = time.perf_counter()
-    targets = [
-        (Cluster, "connect"),
-        (plan, "open_space"),
-        (plan, "make_dense"),
-        (plan, "price_of"),
-        (Tracking, "begin"),
-    ]
-    with tempfile.TemporaryDirectory() as results:
-        first = time.perf_counter()
-        seen, rows = observed(space(1, 1, 128), results, *targets)
-    spans = {name: seen[name][0] for _, name in targets}
-    done = seen["on_trial_result"][0][0]
-    print(f"start: first epoch reported after {done - first + imported - began:.2f} s")
-    labels = {
+    ready = time.perf_counter()
+    named = {
         "connect": "Ray",
-        "open_space": "data (beside Ray)",
+        "open_space": "data, beside Ray",
         "make_dense": "dense network",
         "price_of": "price of a step",
-        "begin": "MLflow's parent run (handed to a thread)",
     }
-    print(f"  {imported - began:6.2f} s imports of torch, Ray, Optuna, MLflow")
-    for name, (a, b) in spans.items():
-        print(f"  {b - a:6.2f} s {labels[name]}, at {a - first + imported - began:.2f} s")
-    begun = seen["on_trial_start"][0][0]
-    print(
-        f"  {begun - spans['begin'][1]:6.2f} s the first actor: its process, imports, the task, at {spans['begin'][1] - first + imported - began:.2f} s"
-    )
-    print(f"  {rows[0]['time_this_iter_s']:6.2f} s the untrained network's measure and the first epoch")
+    targets = [(Cluster if name == "connect" else plan, name) for name in named]
+    with tempfile.TemporaryDirectory() as results:
+        seen = observed(space(1, 1, 128), results, *targets)
+    done, begun, priced = seen["on_trial_result"][0], seen["on_trial_start"][0], seen["price_of"][0]
+    print(f"start: first epoch reported after {done.start - began:.2f} s")
+    print(f"  {ready - began:6.2f} s imports of torch, Ray, Optuna")
+    for name, label in named.items():
+        call = seen[name][0]
+        print(f"  {call.end - call.start:6.2f} s {label}, at {call.start - began:.2f} s")
+    print(f"  {begun.start - priced.end:6.2f} s the first actor: its process, imports, the task")
+    print(f"  {done.epoch_seconds:6.2f} s the untrained network's measure and the first epoch")
 
 
 PARTS = {"start": start, "report": report, "reuse": reuse, "trial": trial}
@@ -251,9 +244,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="trials and bare loops, by turns (3)")
     parser.add_argument("--method", default="deadzone")
     arguments = parser.parse_args()
-    os.environ["RATEFRONT_CACHE"] = tempfile.mkdtemp()
-    for name in arguments.parts or PARTS:
-        PARTS[name](arguments)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["RATEFRONT_CACHE"] = cache
+        for name in arguments.parts or PARTS:
+            PARTS[name](arguments)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import yaml
 __all__ = ["ARTIFACTS", "StudyError", "StudyFolder", "dated_name"]
 
 ARTIFACTS = "artifacts"
+_RECORD = ("mlflow.db", "mlartifacts")
 
 
 class StudyError(ValueError):
@@ -23,16 +24,25 @@ def dated_name(space: str) -> str:
     return f"{Path(space).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
 
 
+def _absolute(results: Path) -> Path:
+    try:
+        return results.expanduser().absolute()
+    except RuntimeError as error:
+        raise StudyError(f"results = {str(results)!r}: {error}") from error
+
+
 class StudyFolder:
     """``results/<name>``, ours alone from the moment it is made; StudyError where it exists or cannot be written."""
 
     def __init__(self, results: Path, name: str, command: str) -> None:
-        self.root, self.name, self.command = results.expanduser().absolute(), name, command
+        self.root, self.name, self.command = _absolute(results), name, command
         self.path = self.root / name
         self.began = time.strftime("%Y-%m-%d %H:%M:%S %z")
         self.kept = False
         if "/" in name or name in ("", ".", ".."):
             raise StudyError(f"name = {name!r}: must be a plain folder name")
+        if name in _RECORD:
+            raise StudyError(f"name = {name!r}: is where the record lies; choose another --name")
         self._new: list[Path] = []
         try:
             self._new = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]

@@ -117,8 +117,8 @@ def _is_folder(path: str) -> bool:
 
 
 def _first_config(space: Space) -> dict[str, Any]:
-    """A config to measure with: every knob at the first end of its domain."""
-    return space.config(space.point(lambda name, domain: domain.probes()[0]))
+    """A config to measure with: every knob at the last end of its domain, where what it switches on is on."""
+    return space.config(space.point(lambda name, domain: domain.probes()[-1]))
 
 
 def _aside(function: Callable[..., Any], *arguments: Any) -> Future[Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from search.front import Member
 __all__ = ["Lines", "Progress", "Running", "State", "View", "duration", "line_of", "speaker"]
 
 _QUIET_SECONDS = 30.0
+_LOCK = threading.Lock()
 
 
 def speaker(quiet: bool, stream: TextIO | None = None) -> Callable[[str], None]:
@@ -28,8 +30,10 @@ def speaker(quiet: bool, stream: TextIO | None = None) -> Callable[[str], None]:
 
     def say(line: str) -> None:
         if not quiet:
-            with suppress(OSError):  # a closed pipe or terminal does not end a search
-                print(line, file=stream or sys.stdout, flush=True)
+            # a closed pipe or terminal does not end a search; lines are whole, whichever thread they come from
+            with suppress(OSError), _LOCK:
+                (stream or sys.stdout).write(line + "\n")
+                (stream or sys.stdout).flush()
 
     return say
 

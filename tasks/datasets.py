@@ -52,7 +52,10 @@ def read_source(name: str, root: Path, image_size: int | None, workers: int) -> 
     """Read a data set. ``image_size`` and ``workers`` (threads) are for folders of pictures, whose sizes differ."""
     check_data(name)
     if name in DATASETS:
-        return DATASETS[name](root)
+        try:
+            return DATASETS[name](root)
+        except OSError as error:
+            raise TaskError(f"data = {name!r}: {error.filename or root} cannot be read ({error.strerror})") from error
     if ":" in name:
         source = call_factory(
             f"data {name!r}", import_factory("data", name), {"root": root, "image_size": image_size}, {}

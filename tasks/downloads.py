@@ -32,7 +32,11 @@ class Remote:
 
 def data_root(given: str | os.PathLike[str] | None = None) -> Path:
     """``given``, else ``RATEFRONT_DATA``, else ``~/.cache/ratefront-data``; absolute."""
-    return Path(given or os.environ.get("RATEFRONT_DATA") or "~/.cache/ratefront-data").expanduser().absolute()
+    path = Path(given or os.environ.get("RATEFRONT_DATA") or "~/.cache/ratefront-data")
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise TaskError(f"data root = {str(path)!r}: {error}") from error
 
 
 def checked(path: Path, digest: str, algorithm: str = "md5") -> Path:

@@ -20,6 +20,8 @@ Shape = tuple[int, ...]
 
 def _resnet(blocks: int) -> Callable[..., nn.Module]:
     def build(input_shape: Shape, classes: int, maps: int = 16) -> nn.Module:
+        if not isinstance(maps, int) or maps < 2 or maps % 2:
+            raise TaskError(f"network: maps = {maps!r}: must be an even number from 2")
         return CifarResNet(blocks, channels=input_shape[0], classes=classes, maps=maps)
 
     return build
@@ -86,7 +88,15 @@ def check_network(name: str) -> Callable[..., nn.Module]:
 def build_network(name: str, input_shape: Shape, classes: int, arguments: dict[str, Any]) -> nn.Module:
     """A fresh network; every ``build`` of one seed is the same."""
     offered = {"input_shape": tuple(input_shape), "classes": classes}
-    network = call_factory(f"network {name!r}", check_network(name), offered, arguments)
+    factory = check_network(name)
+    try:
+        network = call_factory(f"network {name!r}", factory, offered, arguments)
+    except TaskError:
+        raise
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        if ":" in name:  # a factory of the user's: its own traceback says more
+            raise
+        raise TaskError(f"network = {name!r}: {arguments} cannot be built ({error})") from error
     if not isinstance(network, nn.Module):
         raise TaskError(f"network = {name!r}: the factory returned a {type(network).__name__}, expected an nn.Module")
     return network

@@ -77,7 +77,10 @@ def find_start(start: str, network: str, plain: bool, data: str, root: Path) -> 
         return replace(_published("auto", network if plain else "", data, root), kind=start)
     if start in ("auto", "published"):
         return _published(start, network if plain else "", data, root)
-    return _from_file(Path(start).expanduser(), data)
+    try:
+        return _from_file(Path(start).expanduser(), data)
+    except RuntimeError as error:
+        raise TaskError(f"start = {start!r}: {error}") from error
 
 
 def _published(start: str, network: str, data: str, root: Path) -> Start:
