@@ -106,13 +106,13 @@ class PlainDecoder:
 class _Counts:
     """What was seen at each node of the trees."""
 
-    def __init__(self) -> None:
-        nodes = max(1 << _TREE_BITS, _LENGTH_NODES * (1 + (1 << _MANTISSA_LEVELS)))
+    def __init__(self, bits: int) -> None:
+        nodes = 1 << bits if bits <= _TREE_BITS else _LENGTH_NODES * (1 + (1 << _MANTISSA_LEVELS))
         self.ones, self.all = np.zeros(nodes, np.int64), np.zeros(nodes, np.int64)
 
     def code(self, coder: Coder, bits: Ints | None, nodes: Ints) -> Ints:
         chance = ((2 * self.ones + 1) * _ONE) // (2 * self.all + 2)
-        bits = coder.code(bits, np.clip(chance, 1, _ONE - 1)[nodes])
+        bits = coder.code(bits, np.minimum(np.maximum(chance, 1), _ONE - 1)[nodes])
         self.all += np.bincount(nodes, minlength=len(self.all))
         self.ones += np.bincount(nodes[bits == 1], minlength=len(self.all))
         return bits
@@ -165,7 +165,7 @@ def _bernoulli() -> Any:
 
 def _blocks(coder: Coder, flat: Ints | None, count: int, bits: int) -> Iterator[Ints]:
     """The values block by block, coded on the way."""
-    counts, done = _Counts(), 0
+    counts, done = _Counts(bits), 0
     while done < count:
         size = min(count - done, max(_FIRST_BLOCK, done // 4))
         values = None if flat is None else flat[done : done + size]
