@@ -221,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--data",
         metavar="NAME",
-        help="data set: digits, mnist, cifar10, package.module:factory or a folder; an error where absent",
+        help="data set: digits, mnist, fashion_mnist, cifar10, cifar100, package.module:factory or a folder; an error where absent",
     )
     what.add_argument("--sampler", metavar="NAME", help="auto, tpe, nsga2, nsga3, gp, qmc or random (auto)")
     what.add_argument("--seed", type=int, metavar="N", help="of everything that is drawn")
