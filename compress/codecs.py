@@ -1,23 +1,26 @@
-"""Codecs: pairs of inverse functions between integers and bytes.
+"""Codecs: pairs of inverse functions between index maps and bytes.
 
-The law every member obeys, and the test of each: ``decode(encode(x), x.size) == x``. A new codec is one pair and one
+The law every member obeys, and the test of each: ``decode(encode(x), x.shape) == x``. A new codec is one pair and one
 line of ``CODECS``.
 """
 
 from __future__ import annotations
 
 import lzma
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.ranged import decode_range, encode_range, has_constriction
+from compress.contexts import decode_map, encode_map, scans
+from compress.ranged import has_constriction
 
-__all__ = ["CODECS", "Codec", "codec_for"]
+__all__ = ["CODECS", "Codec", "codec_for", "model_of"]
 
 Array = NDArray[np.generic]
+Shape = tuple[int, ...]
 # Symbols are one narrow integer each: no alignment to model (pb = 0) and two neighbours of context pay most.
 _LZMA = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 2, "lp": 0, "pb": 0}
 _DICTIONARY = (
@@ -29,30 +32,34 @@ _WIDTHS = {1: "<i1", 2: "<i2", 4: "<i4"}
 
 @dataclass(frozen=True)
 class Codec:
-    """``encode(flat array) -> bytes`` and ``decode(bytes, count) -> flat array``; ValueError for bytes that do not fit."""
+    """``encode(array) -> bytes`` and ``decode(bytes, shape) -> array``; ValueError for bytes that do not fit."""
 
     encode: Callable[[Array], bytes]
-    decode: Callable[[bytes, int], Array]
+    decode: Callable[[bytes, Shape], Array]
+    width: int | None = None  # bytes of each element, where that is fixed
 
 
-def _encode_floats(values: Array) -> bytes:
-    return values.astype("<f4").tobytes()
+def _plain(dtype: str) -> Codec:
+    """Elements as they are, little-endian."""
+    kind = np.dtype(dtype)
+
+    def decode(data: bytes, shape: Shape) -> Array:
+        if len(data) != kind.itemsize * math.prod(shape):
+            raise ValueError(f"{len(data)} bytes for {math.prod(shape)} numbers of {kind.itemsize} bytes each")
+        return np.frombuffer(data, dtype=kind).astype(kind.newbyteorder("=")).reshape(shape)
+
+    return Codec(lambda values: values.astype(kind).tobytes(), decode, kind.itemsize)
 
 
-def _decode_floats(data: bytes, count: int) -> Array:
-    if len(data) != 4 * count:
-        raise ValueError(f"{len(data)} bytes for {count} floats, expected {4 * count}")
-    return np.frombuffer(data, dtype="<f4").astype(np.float32)
+def _constant(value: float) -> Codec:
+    """One float32 throughout, in no bytes."""
 
+    def decode(data: bytes, shape: Shape) -> Array:
+        if data:
+            raise ValueError(f"{len(data)} bytes for a constant, expected none")
+        return np.full(shape, value, np.float32)
 
-def _encode_halves(values: Array) -> bytes:
-    return values.astype("<f2").tobytes()
-
-
-def _decode_halves(data: bytes, count: int) -> Array:
-    if len(data) != 2 * count:
-        raise ValueError(f"{len(data)} bytes for {count} half floats, expected {2 * count}")
-    return np.frombuffer(data, dtype="<f2").astype(np.float16)
+    return Codec(lambda values: b"", decode, 0)
 
 
 def _encode_lzma(values: Array) -> bytes:
@@ -65,7 +72,8 @@ def _encode_lzma(values: Array) -> bytes:
     return bytes([width]) + lzma.compress(packed, lzma.FORMAT_RAW, filters=[{**_LZMA, "dict_size": size}])
 
 
-def _decode_lzma(data: bytes, count: int) -> Array:
+def _decode_lzma(data: bytes, shape: Shape) -> Array:
+    count = math.prod(shape)
     width = data[0] if data else 0
     if width not in _WIDTHS:
         raise ValueError(f"integer width {width}, expected 1, 2 or 4 bytes")
@@ -76,19 +84,32 @@ def _decode_lzma(data: bytes, count: int) -> Array:
         raise ValueError(f"not lzma data ({error})") from error
     if len(packed) != count * width or not decoder.eof or decoder.unused_data:
         raise ValueError(f"unpacks to other than {count} integers of {width} bytes and its own end")
-    return np.frombuffer(packed, dtype=_WIDTHS[width]).astype(np.int32)
+    return np.frombuffer(packed, dtype=_WIDTHS[width]).astype(np.int32).reshape(shape)
 
 
 CODECS: dict[str, Codec] = {
-    "float32": Codec(_encode_floats, _decode_floats),
-    "float16": Codec(_encode_halves, _decode_halves),
+    "float32": _plain("<f4"),
+    "float16": _plain("<f2"),
+    "zeros": _constant(0.0),
+    "ones": _constant(1.0),
     "lzma": Codec(_encode_lzma, _decode_lzma),
-    "range": Codec(encode_range, decode_range),
+    "context": Codec(encode_map, decode_map),
 }
 
 
 def codec_for(index: Array) -> str:
     """Name of the codec that one index map is stored with."""
     if index.dtype.kind != "f":
-        return "range" if has_constriction() else "lzma"
+        return "context" if has_constriction() else "lzma"
+    for name, value in (("zeros", 0.0), ("ones", 1.0)):
+        if (index == value).all() and not np.signbit(index).any():
+            return name
     return "float16" if index.dtype == np.float16 else "float32"
+
+
+def model_of(codec: str, data: bytes, shape: Shape) -> str:
+    """What a section was coded with, in words."""
+    if codec != "context":
+        return codec
+    offered = scans(shape) if len(data) > 1 else []
+    return f"context, {offered[data[1]]}" if offered else "nothing but zeros"

@@ -10,9 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -89,7 +87,7 @@ class WeightCounts:
 def count_weights(tensors: Sequence[Symbols], trainable: set[str], weights: int) -> WeightCounts:
     """Count the tensors named in ``trainable``; what has left the network altogether counts as zeros of no bits."""
     kept = [t for t in tensors if t.name in trainable]
-    nonzero = sum(int(np.count_nonzero(t.index)) for t in kept)
+    nonzero = sum(t.nonzero() for t in kept)
     bits = sum(t.bits * t.index.size for t in kept)
     return WeightCounts(1 - nonzero / weights, bits / weights)
 
@@ -100,8 +98,8 @@ def relative_bops(macs: Macs, tensors: Sequence[Symbols], dense_macs: int) -> di
     sparse = dense = 32.0 * (macs.total - sum(macs.layers[n] for n in macs.layers if n in by_name))
     for name, count in macs.layers.items():
         if name in by_name:
-            tensor: Any = by_name[name]
-            density = np.count_nonzero(tensor.index) / max(tensor.index.size, 1)
+            tensor = by_name[name]
+            density = tensor.nonzero() / max(tensor.index.size, 1)
             sparse += count * tensor.bits * density
             dense += count * tensor.bits
     whole = 32.0 * dense_macs

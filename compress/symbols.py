@@ -6,12 +6,15 @@ shipped. A new decoder is one function and one line of ``DECODERS``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from compress.transforms import from_frequencies
 
 __all__ = ["DECODERS", "Symbols", "raw", "weight_bits"]
 
@@ -36,10 +39,22 @@ def _deadzone(index: NDArray[np.generic], step: Floats, shift: Floats) -> Floats
     return (q * _per_channel(step, q) + np.sign(q) * _per_channel(shift, q)).astype(np.float32, copy=False)
 
 
+def _kernels(transform: str) -> Callable[..., Floats]:
+    def decode(index: NDArray[np.generic], step: Floats) -> Floats:
+        if index.ndim < 3 or step.size != math.prod(index.shape[2:]):
+            raise ValueError(f"{step.size} steps for kernels of shape {index.shape[2:]}")
+        return from_frequencies(transform, index.astype(np.float32) * step.reshape(index.shape[2:]))
+
+    return decode
+
+
 DECODERS: dict[str, Callable[..., Floats]] = {
     "raw": _raw,  # the index map is the tensor itself, float32 or float16
     "uniform": _uniform,  # w = step * q
     "deadzone": _deadzone,  # w = step * q + shift * sign(q)
+    "identity": _kernels("identity"),  # kernels by tap: a step a tap
+    "dct": _kernels("dct"),  # kernels by frequency: w = T' (step * q), a step a frequency
+    "dft": _kernels("dft"),
 }
 
 
@@ -56,6 +71,10 @@ class Symbols:
     decoder: str = "raw"
     floats: Mapping[str, Floats] = field(default_factory=dict)
     bits: float = 32.0
+
+    def nonzero(self) -> int:
+        """Weights other than zero; of frequencies it is the taps that count."""
+        return int(np.count_nonzero(self.weights() if self.decoder in ("dct", "dft") else self.index))
 
     def weights(self) -> Floats:
         """Hard weights, float32, from the decoder's own expression."""

@@ -1,3 +1,4 @@
+import math
 from contextlib import suppress
 
 import numpy as np
@@ -6,16 +7,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compress.codecs import CODECS, codec_for
+from compress.codecs import CODECS, codec_for, model_of
 from compress.ranged import has_constriction
 
-LZMA, FLOAT32 = CODECS["lzma"], CODECS["float32"]
+LZMA, FLOAT32, FLOAT16 = CODECS["lzma"], CODECS["float32"], CODECS["float16"]
 INT32 = np.iinfo(np.int32)
 quick = settings(max_examples=40, deadline=None)
 
 integers = st.sampled_from([3, 127, 128, 32767, 32768, INT32.max]).flatmap(
     lambda peak: hnp.arrays(np.int64, st.integers(0, 60), elements=st.integers(max(-peak - 1, INT32.min), peak))
 )
+shapes = st.lists(st.integers(0, 6), max_size=3).map(tuple)
 singles = hnp.arrays(np.float32, st.integers(0, 60), elements=st.floats(width=32))
 
 
@@ -28,7 +30,7 @@ singles = hnp.arrays(np.float32, st.integers(0, 60), elements=st.floats(width=32
 @example(np.array([-128]))
 @example(np.array([-32768]))
 def test_integers_come_back(values):
-    decoded = LZMA.decode(LZMA.encode(values), values.size)
+    decoded = LZMA.decode(LZMA.encode(values), values.shape)
     assert decoded.dtype == np.int32
     assert np.array_equal(decoded, values)
 
@@ -37,13 +39,13 @@ def test_integers_come_back(values):
 def test_the_whole_range_of_a_type_comes_back(dtype):
     low, high = max(np.iinfo(dtype).min, INT32.min), min(np.iinfo(dtype).max, INT32.max)
     values = np.array([low, high, 0, 1, high, low], dtype)
-    assert np.array_equal(LZMA.decode(LZMA.encode(values), values.size), values)
+    assert np.array_equal(LZMA.decode(LZMA.encode(values), values.shape), values)
 
 
 @quick
 @given(singles)
 def test_floats_come_back_bit_for_bit(values):
-    decoded = FLOAT32.decode(FLOAT32.encode(values), values.size)
+    decoded = FLOAT32.decode(FLOAT32.encode(values), values.shape)
     number = ~np.isnan(values)
     assert decoded.dtype == np.float32
     assert np.array_equal(decoded.view(np.uint32)[number], values.view(np.uint32)[number])
@@ -51,26 +53,37 @@ def test_floats_come_back_bit_for_bit(values):
 
 
 def test_decoded_arrays_can_be_written():
-    LZMA.decode(LZMA.encode(np.arange(3)), 3)[0] = 5
-    FLOAT32.decode(FLOAT32.encode(np.zeros(3, np.float32)), 3)[0] = 5
+    LZMA.decode(LZMA.encode(np.arange(3)), (3,))[0] = 5
+    FLOAT32.decode(FLOAT32.encode(np.zeros(3, np.float32)), (3,))[0] = 5
 
 
 @quick
-@given(integers, st.integers(-3, 300))
-def test_another_count_of_integers_is_refused(values, count):
+@given(integers, shapes)
+def test_another_count_of_integers_is_refused(values, shape):
     data = LZMA.encode(values)
-    if count != values.size:
+    if math.prod(shape) != values.size:
         with pytest.raises(ValueError, match="bytes"):
-            LZMA.decode(data, count)
+            LZMA.decode(data, shape)
 
 
+@pytest.mark.parametrize("codec", [FLOAT32, FLOAT16])
 @quick
-@given(singles, st.integers(-3, 300))
-def test_another_count_of_floats_is_refused(values, count):
-    data = FLOAT32.encode(values)
-    if count != values.size:
+@given(st.integers(0, 60), shapes)
+def test_another_count_of_floats_is_refused(codec, count, shape):
+    data = codec.encode(np.linspace(-1, 1, count))
+    if math.prod(shape) != count:
         with pytest.raises(ValueError, match="bytes"):
-            FLOAT32.decode(data, count)
+            codec.decode(data, shape)
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+@pytest.mark.parametrize("shape", [(2, 3, 4), (1, 24), (24, 1), (6, 2, 2), (24,)])
+def test_the_shape_is_the_one_asked_for(name, shape):
+    values = np.resize({"zeros": [0.0], "ones": [1.0]}.get(name, [0, 3, -1]), shape)
+    decoded = CODECS[name].decode(CODECS[name].encode(values), shape)
+    assert decoded.shape == shape
+    assert np.array_equal(decoded, values)
+    decoded[:] = 0  # it can be written
 
 
 @pytest.mark.parametrize("name", sorted(CODECS))
@@ -79,7 +92,7 @@ def test_every_cut_is_refused(name, size):
     data = CODECS[name].encode(np.arange(size))
     for length in range(len(data)):
         with pytest.raises(ValueError, match=r"\w"):
-            CODECS[name].decode(data[:length], size)
+            CODECS[name].decode(data[:length], (size,))
 
 
 @pytest.mark.parametrize("name", sorted(CODECS))
@@ -88,15 +101,63 @@ def test_bytes_after_the_end_are_refused(name, size):
     data = CODECS[name].encode(np.arange(size))
     for tail in (b"\0", b"\0\0\0\0", b"junk"):
         with pytest.raises(ValueError, match=r"\w"):
-            CODECS[name].decode(data + tail, size)
+            CODECS[name].decode(data + tail, (size,))
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+@quick
+@given(st.binary(max_size=40), st.lists(st.integers(-1, 40), max_size=3).map(tuple))
+def test_foreign_bytes_decode_to_the_shape_or_are_refused(name, data, shape):
+    with suppress(ValueError):
+        assert CODECS[name].decode(data, shape).shape == shape
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+@pytest.mark.parametrize("shape", [(0, 10**30), (1,) * 70, (-1, 0)])
+def test_shapes_that_no_array_has_are_refused(name, shape):
+    data = CODECS[name].encode(np.zeros(math.prod(shape) if len(shape) > 2 else 0))
+    with pytest.raises(ValueError, match=r"\w"):
+        CODECS[name].decode(data, shape)
 
 
 @quick
-@given(st.binary(max_size=40), st.integers(0, 40))
-def test_foreign_bytes_decode_to_the_count_or_are_refused(data, count):
-    for codec in CODECS.values():
-        with suppress(ValueError):
-            assert codec.decode(data, count).shape == (count,)
+@given(hnp.arrays(np.float32, shapes, elements=st.sampled_from([0.0, 1.0, -0.0, 0.5, np.inf, np.nan])))
+@example(np.zeros((2, 3), np.float32))
+@example(np.ones(4, np.float32))
+@example(np.full(4, -0.0, np.float32))
+@example(np.array([np.nan], np.float32))
+def test_the_codec_that_is_chosen_loses_nothing(values):
+    for array in (values, values.astype(np.float16)):
+        codec = CODECS[codec_for(array)]
+        decoded = codec.decode(codec.encode(array), array.shape)
+        assert np.array_equal(decoded, array, equal_nan=True)
+        assert np.array_equal(np.signbit(decoded), np.signbit(array))
+
+
+def test_constants_take_no_bytes_and_only_where_all_is_constant():
+    assert codec_for(np.zeros((2, 3), np.float32)) == "zeros"
+    assert codec_for(np.ones(5, np.float16)) == "ones"
+    assert codec_for(np.array([0.0, -0.0], np.float32)) == "float32"
+    assert codec_for(np.array([1.0, 0.0], np.float32)) == "float32"
+    assert [CODECS[name].encode(np.ones(9)) for name in ("zeros", "ones")] == [b"", b""]
+
+
+@pytest.mark.parametrize("name", sorted(CODECS))
+def test_a_width_is_what_every_element_takes(name):
+    width = CODECS[name].width
+    sizes = [len(CODECS[name].encode(np.ones(n))) for n in (0, 1, 7)]
+    assert width is None or sizes == [0, width, 7 * width]
+
+
+def test_a_model_is_told_in_words():
+    for values, words in (
+        (np.eye(8, dtype=int).reshape(4, 4, 2, 2), "context, 4 phases, 2 wide"),
+        (np.zeros(9, int), ""),
+    ):
+        if has_constriction():
+            said = model_of("context", CODECS["context"].encode(values), values.shape)
+            assert said == (words or "nothing but zeros")
+    assert model_of("lzma", b"\1", (3,)) == "lzma"
 
 
 def test_lzma_shrinks_what_repeats():
@@ -105,13 +166,14 @@ def test_lzma_shrinks_what_repeats():
 
 
 def test_codec_follows_the_kind_of_index():
-    assert codec_for(np.zeros(2, np.float32)) == "float32"
-    assert codec_for(np.zeros(2, np.float64)) == "float32"
+    assert codec_for(np.full(2, 0.5, np.float32)) == "float32"
+    assert codec_for(np.full(2, 0.5, np.float64)) == "float32"
+    assert codec_for(np.full(2, 0.5, np.float16)) == "float16"
     assert codec_for(np.zeros(2, np.int32)) == codec_for(np.zeros(2, np.int64))
-    assert codec_for(np.zeros(2, np.int32)) == ("range" if has_constriction() else "lzma")
-    assert codec_for(np.zeros(2, np.float16)) == "float16"
+    assert codec_for(np.zeros(2, np.int32)) == ("context" if has_constriction() else "lzma")
 
 
-def test_integers_of_more_than_32_bits_are_refused():
+@pytest.mark.parametrize("name", ["lzma", "context"])
+def test_integers_of_more_than_32_bits_are_refused(name):
     with pytest.raises(ValueError, match="32 bits at most"):
-        CODECS["lzma"].encode(np.array([2**31]))
+        CODECS[name].encode(np.array([2**31]))

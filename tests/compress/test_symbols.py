@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compress.symbols import DECODERS, Symbols, raw, weight_bits
+from compress.symbols import Symbols, raw, weight_bits
+from compress.transforms import TRANSFORMS
 
 indices = hnp.arrays(np.int32, hnp.array_shapes(min_dims=1, max_dims=5, max_side=4), elements=st.integers(-127, 127))
 
@@ -76,7 +77,7 @@ def test_weights_are_contiguous_for_a_transposed_index():
     assert np.array_equal(weights, index)
 
 
-@pytest.mark.parametrize("decoder", sorted(DECODERS))
+@pytest.mark.parametrize("decoder", ["raw", "uniform", "deadzone"])
 def test_an_empty_tensor_decodes_to_an_empty_tensor(decoder):
     names = {"raw": (), "uniform": ("step",), "deadzone": ("step", "shift")}[decoder]
     floats = {name: np.ones(1, np.float32) for name in names}
@@ -102,3 +103,22 @@ def test_weight_bits_of_a_types_lowest_integer(dtype, bits):
 
 def test_weight_bits_of_nothing_is_zero():
     assert weight_bits(np.zeros(0, np.int32)) == 0
+
+
+@pytest.mark.parametrize("decoder", ["identity", "dct", "dft"])
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (2, 3), (4,)])
+def test_kernels_come_from_frequencies(decoder, kernel):
+    generator, taps = np.random.default_rng(0), int(np.prod(kernel))
+    index = generator.integers(-3, 4, (5, 2, *kernel)).astype(np.int32)
+    step = generator.uniform(0.1, 1, taps).astype(np.float32)
+    matrix = TRANSFORMS[decoder](kernel)
+    wanted = (index.reshape(5, 2, taps) * step).astype(np.float64) @ matrix
+    symbols = Symbols("w", index, decoder, {"step": step})
+    assert symbols.weights() == pytest.approx(wanted.reshape(index.shape), abs=1e-6)
+    assert symbols.nonzero() == np.count_nonzero(symbols.weights())
+
+
+@pytest.mark.parametrize(("shape", "steps"), [((5, 2, 3, 3), 8), ((5, 9), 9), ((5, 2, 3, 3), 1)])
+def test_steps_that_fit_no_kernel_are_refused(shape, steps):
+    with pytest.raises(ValueError, match="steps for kernels"):
+        Symbols("w", np.zeros(shape, np.int32), "dct", {"step": np.ones(steps, np.float32)}).weights()

@@ -1,0 +1,262 @@
+"""The codec of index maps: every integer from what is known around it, and no table in the file.
+
+    byte: bits of the largest magnitude, 0 for zeros alone | byte: the scan | a byte for each of the first four flags
+    words u32, little-endian, of one range coder
+
+A map of shape (O, ...) is O rows of C columns. A scan reads it in *phases*, every P-th column, from the top in growing bands of
+rows: for a convolution the phases are the taps of its kernels, so that a weight is coded knowing its neighbours in the
+kernel. An integer is its bit length ℓ, by flags "longer than k?", then ℓ - 1 mantissa bits, then the sign. Flags see the
+phase, how dense row and column were so far, and how long the neighbours are; signs see the neighbours' signs
+(``adaptive.Mixture``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.adaptive import HALF, ONE, Mixture, Trees, squash
+from compress.ranged import Coder, Encoder, decoder_of
+
+__all__ = ["Scan", "decode_map", "encode_map", "scans"]
+
+Ints = NDArray[np.int64]
+_BATCH = 512  # integers of a batch at first
+_LARGEST = 1 << 16  # and at most, but for single rows that are longer
+_TOLD = 4  # flags whose share is told in a byte
+_MANTISSA = 3  # mantissa bits that are modelled; the rest are plain
+_DENSE, _LEAN = 18, 13  # classes of density; the sum of signs that is told apart from larger ones
+_NEARNESS = np.repeat(np.arange(12), [1, 1, 1, 2, 2, 3, 4, 7, 7, 7, 7, 183])  # of the neighbours' weighted sum
+_NEAR = 12
+_LOG = np.array([round(16 * math.log2(m / 128)) for m in range(128, 256)], dtype=np.int64)
+_MOST_A_BYTE = 8 * 47_000  # the likeliest bit there is takes 1/45,426 of a bit
+
+
+@dataclass(frozen=True)
+class Scan:
+    """``phases`` divides the columns; ``width``: phases from a neighbour above to the one below it, 0 where none is near."""
+
+    phases: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.phases} phase{'s' * (self.phases > 1)}" + (f", {self.width} wide" if self.width else "")
+
+    def back(self) -> list[int]:
+        """How many phases ago the neighbours were: the one before, the one above, those beside it, the last but one."""
+        return [1, self.width, self.width - 1, self.width + 1, 2] if self.width > 1 else [1, 2]
+
+
+def scans(shape: tuple[int, ...]) -> list[Scan]:
+    """The scans that a map of this shape can be stored in, in the order of the file's byte; the first is the rule.
+
+    A phase holds 16 integers or more, so that the time of a map goes with its integers whatever its shape.
+    """
+    rows, columns, taps = math.prod(shape[:1]), math.prod(shape[1:]), math.prod(shape[2:])
+
+    def fits(phases: int) -> bool:
+        return columns % phases == 0 and rows * columns >= 16 * phases
+
+    if taps > 1 and fits(taps):
+        return [Scan(taps, shape[-1] if taps > shape[-1] else 0)]
+    strides = [n for n in range(4, 17) if fits(n)]
+    found = [Scan(min(strides, key=lambda n: (abs(n - 10), n)) if strides else 1, 0)]
+    for planes in (1, 3):  # columns that are pixels
+        side = math.isqrt(columns // planes)
+        if side >= 8 and planes * side * side == columns and fits(columns):
+            found.append(Scan(columns, side))
+    for side in range(4, 8):  # columns that are small maps of features, one behind the other
+        if columns > side * side and fits(side * side):
+            found.append(Scan(side * side, side))
+    return found
+
+
+def encode_map(index: NDArray[np.generic]) -> bytes:
+    """Integers of 32 bits, of any shape. The scan is the one that promises the fewest bits."""
+    values = np.asarray(index).astype(np.int64)
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if low < -(1 << 31) or high >= 1 << 31:
+        raise ValueError(f"integers from {low} to {high}, expected 32 bits at most")
+    top = max(-low, high).bit_length()
+    if not top:
+        return bytes([0])
+    flags = _shares(values, top)
+    offered = scans(values.shape)
+    costs = [_cost(values.reshape(values.shape[0], -1), scan) for scan in offered if len(offered) > 1]
+    best = costs.index(min(costs)) if costs else 0
+    coder = Encoder()
+    _Map(values.shape, offered[best], top, flags).code(coder, values)
+    return bytes([top, best, *flags]) + coder.words.astype("<u4").tobytes()
+
+
+def decode_map(data: bytes, shape: tuple[int, ...], plain: bool = False) -> NDArray[np.int32]:
+    """The inverse, int32; ValueError for bytes that do not fit. ``plain``: without constriction, however slow."""
+    count = math.prod(shape)
+    if data == b"\0":
+        return np.zeros(shape, np.int32)
+    top = data[0] if data else 0
+    start = 2 + min(top, _TOLD)
+    if not 1 <= top <= 32 or len(data) < start or (len(data) - start) % 4:
+        raise ValueError(f"{len(data)} bytes that begin with {top}, expected a bit width up to 32 and whole words")
+    if not 0 < count <= len(data) * _MOST_A_BYTE:
+        raise ValueError(f"{count} integers in {len(data)} bytes, other than any code holds")
+    offered = scans(shape)
+    if data[1] >= len(offered):
+        raise ValueError(f"scan {data[1]}, expected one below {len(offered)}")
+    coder = decoder_of(np.frombuffer(data, dtype="<u4", offset=start).astype(np.uint32), plain)
+    values = _Map(shape, offered[data[1]], top, data[2:start]).code(coder, None)
+    if (values < -(1 << 31)).any() or (values >= 1 << 31).any() or not coder.whole():
+        raise ValueError(f"codes other than {count} integers of 32 bits and its own end")
+    return values.astype(np.int32)
+
+
+def _cost(matrix: Ints, scan: Scan) -> float:
+    """Bits of the integers, -2 to 2 told apart, knowing the two neighbours that a scan makes most of; no count of its learning."""
+    symbols = np.clip(matrix, -2, 2) + 2
+    known = np.zeros_like(symbols)
+    for back in scan.back()[:2]:
+        known *= 5
+        known[:, back:] += symbols[:, :-back]
+    seen = np.bincount((5 * known + symbols).reshape(-1), minlength=125).reshape(25, 5)
+    share = np.maximum(seen, 1) / np.maximum(seen.sum(1, keepdims=True), 1)
+    return -float((seen * np.log2(share)).sum())
+
+
+def _shares(values: Ints, top: int) -> bytes:
+    """The first flags' shares of ones, stretched, in eighths of a nat."""
+    lengths = np.bincount(_bit_length(np.abs(values)).reshape(-1), minlength=top + 1)
+    left = [int(lengths[k:].sum()) for k in range(min(top, _TOLD) + 1)]
+    odds = [(left[k + 1] + 0.5) / (left[k] - left[k + 1] + 0.5) for k in range(len(left) - 1)]
+    return bytes(min(max(round(8 * math.log(o)) + 128, 0), 255) for o in odds)
+
+
+class _Map:
+    """One map on its way through a coder: what was seen of it, and the chances that follow from that."""
+
+    def __init__(self, shape: tuple[int, ...], scan: Scan, top: int, shares: bytes) -> None:
+        self.shape, self.scan, self.top = shape, scan, top
+        self.rows = shape[0] if shape else 1
+        self.groups = math.prod(shape) // self.rows // scan.phases
+        firsts = [squash(32 * (share - 128)) for share in shares] + [HALF] * top
+        self.flags = [Mixture([scan.phases, 81, 81, _DENSE * _NEAR], 24_000, firsts[0])]
+        self.flags += [Mixture([_DENSE * _NEAR], 59_000, first) for first in firsts[1:top]]
+        self.signs = Mixture([81, 2 * _LEAN + 1], 32_768)
+        self.mantissas = Trees(33 << _MANTISSA)
+        self.dense = np.zeros(self.groups, np.int64)  # integers other than zero in each group of columns
+
+    def code(self, coder: Coder, values: Ints | None) -> Ints:
+        """All integers, of the map's shape."""
+        found = np.empty((self.rows, self.groups, self.scan.phases), np.int64)
+        given = None if values is None else values.reshape(found.shape)
+        for band in _bands(self.rows, self.groups):
+            self._band(coder, None if given is None else given[band], found[band], band.start)
+        return found.reshape(self.shape)
+
+    def _band(self, coder: Coder, given: Ints | None, found: Ints, above: int) -> None:
+        """A band of rows, phase by phase; ``above``: rows done before it."""
+        rows, groups, phases = found.shape
+        lengths = np.zeros((phases + 1, rows * groups), np.uint8)  # the last stands for what is not known
+        signs = np.ones((phases + 1, rows * groups), np.uint8)  # 0 negative, 1 zero or not known, 2 positive
+        dense, leaning = np.zeros(rows, np.int64), np.zeros(rows * groups, np.int64)
+        for phase in range(phases):
+            near = [phase - n if n <= phase else phases for n in self.scan.back()]
+            row = _odds(dense, phase * groups)
+            column = _odds(self.dense, above * phases + phase * rows)
+            apart, density = _density(row, column, phase > 0)
+            close = density * _NEAR + _NEARNESS[_weighted(lengths[near])]
+            contexts = [np.full(rows * groups, phase), apart, _neighbours(lengths[near]), close]
+            now = None if given is None else given[:, :, phase].reshape(-1)
+            sizes, lengths[phase] = self._magnitudes(coder, now, contexts)
+            at = np.flatnonzero(sizes)
+            lean = np.clip(leaning[at], -_LEAN, _LEAN) + _LEAN
+            bits = None if now is None else (now[at] > 0).astype(np.int64)
+            positive = self.signs.code(coder, bits, [_base3(signs[near[:4]][:, at]), lean])
+            sizes[at] *= 2 * positive - 1
+            signs[phase, at] = 2 * positive
+            leaning[at] += 2 * positive - 1
+            found[:, :, phase] = sizes.reshape(rows, groups)
+            alive = found[:, :, phase] != 0
+            dense += alive.sum(1)
+            self.dense += alive.sum(0)
+
+    def _magnitudes(self, coder: Coder, now: Ints | None, contexts: list[Ints]) -> tuple[Ints, Ints]:
+        """(magnitudes, bit lengths) of one batch."""
+        sizes = None if now is None else np.abs(now)
+        known = None if sizes is None else _bit_length(sizes)
+        lengths = np.zeros(len(contexts[0]), np.int64)
+        longer = self.flags[0].code(coder, None if known is None else (known > 0).astype(np.int64), contexts)
+        at, context = np.flatnonzero(longer), contexts[-1]
+        for k in range(1, self.top + 1):
+            lengths[at] = k
+            if k == self.top or not len(at):
+                break
+            bits = None if known is None else (known[at] > k).astype(np.int64)
+            at = at[self.flags[k].code(coder, bits, [context[at]]) == 1]
+        return self._mantissa(coder, sizes, lengths), lengths
+
+    def _mantissa(self, coder: Coder, sizes: Ints | None, lengths: Ints) -> Ints:
+        """Magnitudes of the given bit lengths: the bits below the leading one, the j-th of all before the next."""
+        found = (lengths > 0).astype(np.int64)
+        for below in range(1, int(lengths.max(initial=0))):
+            at = np.flatnonzero(lengths > below)
+            bits = None if sizes is None else (sizes[at] >> (lengths[at] - 1 - below)) & 1
+            if below <= _MANTISSA:
+                bits = self.mantissas.code(coder, bits, (lengths[at] << _MANTISSA) + found[at])
+            else:
+                bits = coder.code(bits, np.full(len(at), HALF / ONE))
+            found[at] = 2 * found[at] + bits
+        return found
+
+
+def _bands(rows: int, groups: int) -> Iterator[slice]:
+    """Bands as large as all rows above them, the first of some hundred integers a phase."""
+    least, most = -(-_BATCH // groups), max(1, _LARGEST // groups)
+    start = 0
+    while start < rows:
+        stop = min(rows, start + min(max(least, start), most))
+        yield slice(start, stop)
+        start = stop
+
+
+def _odds(ones: Ints, count: int) -> Ints:
+    """log2 of the odds of a one after ``ones`` of ``count``, in 16ths."""
+    return _log2(2 * ones + 1) - _log2(2 * (count - ones) + 1)
+
+
+def _log2(values: Ints) -> Ints:
+    """In 16ths, of whole numbers from 1 to 2^53."""
+    length = _bit_length(values)
+    return 16 * (length - 1) + _LOG[((values << 8) >> length) - 128]
+
+
+def _density(row: Ints, column: Ints, begun: bool) -> tuple[Ints, Ints]:
+    """(context of row and column apart, class of their mean odds), flat; before a row has begun its column decides."""
+    apart = 9 * np.clip((row + 96) >> 4, 0, 8)[:, None] + np.clip((column + 96) >> 4, 0, 8)
+    mean = (row[:, None] if begun else column) + column + np.zeros((len(row), 1), np.int64)
+    return apart.reshape(-1), np.clip((mean + 192) >> 4, 0, _DENSE - 1).reshape(-1)
+
+
+def _neighbours(lengths: NDArray[np.uint8]) -> Ints:
+    """Context of the first four neighbours' lengths: 0, 1, or more."""
+    return _base3(np.minimum(lengths[:4], 2))
+
+
+def _weighted(lengths: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Sum of the neighbours' lengths, of the first two twice: at most 224."""
+    return np.asarray(lengths.sum(0, dtype=np.uint8) + lengths[:2].sum(0, dtype=np.uint8))
+
+
+def _base3(digits: NDArray[np.uint8]) -> Ints:
+    number = digits[0]
+    for digit in digits[1:]:
+        number = 3 * number + digit
+    return number.astype(np.int64)
+
+
+def _bit_length(values: Ints) -> Ints:
+    """Exact for magnitudes up to 2^53: the exponent of a float64."""
+    return np.frexp(values.astype(np.float64))[1].astype(np.int64)

@@ -1,0 +1,83 @@
+"""Files written once, decoded for ever. `python -m tests.compress.test_golden` writes those that are missing, and never another."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compress import contexts, ranged
+from compress.artifact import decode, encode
+from compress.symbols import Symbols, raw
+
+FOLDER = Path(__file__).parents[1] / "golden"
+EXPECTED = FOLDER / "expected.json"
+
+
+def _integers(shape, peak, zeros, seed):
+    """Drawn in plain arithmetic, so that no library's generator matters."""
+    count, state, drawn = int(np.prod(shape)), seed, []
+    for _ in range(2 * count):
+        state = (1103515245 * state + 12345) % (1 << 31)
+        drawn.append(state / (1 << 31))
+    values = np.rint((2 * np.array(drawn[::2]) - 1) ** 3 * peak).astype(np.int32)
+    values[np.array(drawn[1::2]) < zeros] = 0
+    return values.reshape(shape)
+
+
+def _step(count, seed=1):
+    return (1 + np.arange(count, dtype=np.float32) * seed) / np.float32(64)
+
+
+def _files():
+    conv = Symbols(
+        "conv.weight", _integers((12, 6, 3, 3), 7, 0.6, 1), "deadzone", {"step": _step(1), "shift": _step(1)}, 4
+    )
+    channels = Symbols("fc.weight", _integers((20, 60), 127, 0.2, 2), "uniform", {"step": _step(20)}, 8)
+    pixels = Symbols("fc1.weight", _integers((40, 64), 3, 0.8, 3), "uniform", {"step": _step(1)}, 3)
+    frequencies = Symbols("conv1.weight", _integers((20, 1, 5, 5), 9, 0.5, 4), "dct", {"step": _step(25)})
+    vectors = [raw("bn.running_mean", np.zeros(12)), raw("bn.running_var", np.ones(12)), raw("bn.bias", _step(12))]
+    halves = [Symbols("fc.bias", _step(20).astype(np.float16))]
+    large = Symbols("wide.weight", _integers((7, 11), 2**31 - 1, 0.1, 5), "uniform", {"step": _step(1)}, 32)
+    card = {"network": {"name": "resnet20", "kwargs": {}}, "input_shape": [3, 32, 32], "classes": ["a", "b"]}
+    yield "convolution", encode(card, [conv, *vectors])
+    yield "linear", encode({}, [channels, pixels, *halves])
+    yield "frequencies", encode({}, [frequencies, large])
+
+
+def _sums(data):
+    tensors = decode(data).tensors
+    return {t.name: hashlib.sha256(t.weights().astype("<f4").tobytes()).hexdigest() for t in tensors}
+
+
+def _sections(data):
+    return data[9 + int.from_bytes(data[5:9], "little") : -4]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.rf")), ids=lambda path: path.stem)
+def test_a_golden_file_decodes_to_what_it_held(path, plain, monkeypatch):
+    if plain:
+        monkeypatch.setattr(contexts, "decoder_of", lambda words, plain: ranged.PlainDecoder(words))
+    assert _sums(path.read_bytes()) == json.loads(EXPECTED.read_text())[path.stem]
+
+
+def test_every_expectation_has_its_file():
+    assert {path.stem for path in FOLDER.glob("*.rf")} == set(json.loads(EXPECTED.read_text()))
+
+
+@pytest.mark.skipif(not ranged.has_constriction(), reason="no wheel for this platform")
+@pytest.mark.parametrize("name", ["convolution", "linear", "frequencies"])
+def test_the_golden_files_are_what_is_written(name):
+    """Whoever changes a byte on purpose adds a file and keeps the old one. (Headers depend on the version of zlib.)"""
+    assert _sections(dict(_files())[name]) == _sections((FOLDER / f"{name}.rf").read_bytes())
+
+
+if __name__ == "__main__":
+    known = json.loads(EXPECTED.read_text()) if EXPECTED.exists() else {}
+    for stem, data in _files():
+        if stem not in known:
+            (FOLDER / f"{stem}.rf").write_bytes(data)
+            known[stem] = _sums(data)
+    EXPECTED.write_text(json.dumps(known, indent=1) + "\n")
