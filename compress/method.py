@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from compress.norms import NORMS, folded_norms
 from compress.storing import STORES, stored
 from compress.symbols import Symbols
 
@@ -37,16 +38,19 @@ class Method(ABC):
 
     ``progress`` is epochs done / epochs in all, in [0, 1]; ``batches()`` yields training inputs. State that a hook must
     remember is a parameter, buffer, parametrization or inserted module of the model, so that ``model.state_dict()`` is
-    the whole of it. ``store``: how tensors are kept that the method does not code (``storing``).
+    the whole of it. ``store``: how tensors are kept that the method does not code (``storing``). ``norms``: batch norms
+    are ``kept``, or ``folded`` into a scale and a shift (``norms``).
     """
 
     main_knob: ClassVar[MainKnob | None] = None
 
     store: str = "float32"
+    norms: str = "kept"
 
     def __post_init__(self) -> None:
-        if self.store not in STORES:
-            raise KnobError(f"store = {self.store!r}: must be one of {', '.join(STORES)}")
+        for name, allowed in (("store", STORES), ("norms", NORMS)):
+            if getattr(self, name) not in allowed:
+                raise KnobError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(allowed)}")
 
     @abstractmethod
     def prepare(self, model: nn.Module, batches: Batches) -> None:
@@ -99,5 +103,7 @@ def all_tensors(method: Method, model: nn.Module, names: Sequence[str]) -> list[
     """
     coded = {s.name: s for s in method.symbols(model)}
     state = model.state_dict()
+    if method.norms == "folded":
+        state |= folded_norms(model)
     kept = [n for n in names if not n.endswith("num_batches_tracked")]
     return [coded[n] if n in coded else stored(n, state[n].detach().cpu().numpy(), method.store) for n in kept]

@@ -58,7 +58,8 @@ class QuantizedMethod(Method):
     scale: str = "tensor"
     statistic: str = "max"
     quantile: float = 0.99
-    store: str = "float16"
+    store: str = "int8"
+    norms: str = "folded"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compress.artifact import load as load_artifact
+from compress.norms import is_folded, unfold
+from tasks.batches import Part
 from tasks.data import Data, split_source
 from tasks.datasets import read_source
 from tasks.errors import TaskError
@@ -20,6 +23,8 @@ from tasks.networks import NETWORKS, build_network
 from tasks.starts import Start, find_start
 
 __all__ = ["Task", "TaskSpec", "load", "open_task"]
+
+STATISTICS = 2000  # images that folded batch norms are given statistics from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,23 @@ def open_task(spec: TaskSpec, root: Path) -> tuple[Task, Start]:
         start = replace(start, split="test-halves")
         divided = split_source(source, start.split)
     divided = divided.normalised(start.mean, start.std)
-    return Task(spec, replace(divided, image_size=spec.image_size)), start
+    task = Task(spec, replace(divided, image_size=spec.image_size))
+    return task, _trainable(task, start) if start.kind == "artifact" else start
+
+
+def _trainable(task: Task, start: Start) -> Start:
+    """A file's network with batch norms to train from: folded ones get the statistics of training images."""
+    with torch.random.fork_rng(devices=[]):
+        network = task.build()
+    try:
+        network.load_state_dict(dict(start.state or {}))
+    except RuntimeError:  # of another network; whoever loads it says so
+        return start
+    if is_folded(network):
+        data = replace(task.data, train=task.data.train.take(np.arange(min(len(task.data.train), STATISTICS))))
+        part = Part.of(data.train, data, torch.device("cpu"))
+        unfold(network, (part.normalise(images) for images in part.images.split(100)))
+    return replace(start, state=network.state_dict())
 
 
 def load(path: str) -> nn.Module:

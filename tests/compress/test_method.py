@@ -35,7 +35,7 @@ def test_knobs_lists_fields_and_defaults():
     assert knobs["scale"] == "tensor"
     assert Uniform(**knobs) == Uniform()
     assert "main_knob" not in knobs
-    assert Baseline.knobs() == {"store": "float32"}
+    assert Baseline.knobs() == {"store": "float32", "norms": "kept"}
 
 
 def test_a_knob_error_is_a_value_error():
@@ -68,7 +68,12 @@ def test_the_other_hooks_do_nothing(build, no_batches):
 
 
 @pytest.mark.parametrize(
-    "method", [Baseline(), Uniform(exclude_layers=["conv"], store="float32"), Deadzone(store="float32")]
+    "method",
+    [
+        Baseline(),
+        Uniform(exclude_layers=["conv"], store="float32", norms="kept"),
+        Deadzone(store="float32", norms="kept"),
+    ],
 )
 def test_all_tensors_are_the_dense_state_in_its_order(method, build, no_batches):
     names, model = list(build().state_dict()), build()

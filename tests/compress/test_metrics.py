@@ -156,7 +156,7 @@ def test_weights_that_left_the_network_count_as_zeros_of_no_bits():
     assert (counts.sparsity, counts.mean_bits) == (0.75, 1.5)
 
 
-@pytest.mark.parametrize(("method", "bits"), [(Baseline(), 32), (Uniform(bitwidth=4), 4)])
+@pytest.mark.parametrize(("method", "bits"), [(Baseline(), 32), (Uniform(bitwidth=4, store="float16"), 4)])
 def test_the_counts_of_a_shipped_network(method, bits, build, no_batches):
     model = build()
     trainable, weights = {n for n, _ in model.named_parameters()}, original_weights(model)

@@ -10,11 +10,12 @@ from compress.methods.uniform import Uniform
 from compress.quantized import quantized_weights
 from compress.shipping import ship
 
+EXACT = {"store": "float32", "norms": "kept"}
 METHODS = [
     Baseline(),
-    Uniform(bitwidth=3, store="float32"),
-    Uniform(scale="channel", store="float32"),
-    Deadzone(init_deadzone_logit=0.7, store="float32"),
+    Uniform(bitwidth=3, **EXACT),
+    Uniform(scale="channel", **EXACT),
+    Deadzone(init_deadzone_logit=0.7, **EXACT),
 ]
 
 

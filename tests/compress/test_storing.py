@@ -36,6 +36,9 @@ def test_float16_rounds_to_nearest_and_what_it_cannot_hold_stays(values):
 )
 def test_integers_err_by_half_a_step_of_their_channel(store, bits, values):
     symbols, largest = stored("w", values, store), 2 ** (bits - 1) - 1
+    if (values == 0).all() or (values == 1).all():
+        assert np.array_equal(symbols.weights(), values)
+        return
     peak = np.abs(values).reshape(len(values), -1).max(1).reshape((-1,) + (1,) * (values.ndim - 1))
     assert symbols.index.dtype == np.int32
     assert np.abs(symbols.index).max() <= largest
@@ -44,9 +47,24 @@ def test_integers_err_by_half_a_step_of_their_channel(store, bits, values):
 
 
 @pytest.mark.parametrize("store", ["int8", "int6", "int4"])
-def test_tensors_of_one_axis_are_halves_where_others_are_integers(store):
+def test_tensors_of_one_axis_have_eight_bits_and_one_step(store):
     values = np.linspace(-3, 3, 7, dtype=np.float32)
-    assert np.array_equal(stored("bias", values, store).index, values.astype(np.float16))
+    symbols = stored("bn.bias", values, store)
+    assert (symbols.bits, symbols.floats["step"].shape) == (8, (1,))
+    assert np.abs(symbols.weights() - values).max() <= 0.5001 * 3 / 127
+
+
+@pytest.mark.parametrize("name", ["bn.running_mean", "bn.running_var"])
+def test_statistics_are_halves_where_others_are_integers(name):
+    values = np.linspace(1e-3, 3, 7, dtype=np.float32)
+    assert np.array_equal(stored(name, values, "int4").index, values.astype(np.float16))
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("value", [0, 1])
+def test_zeros_and_ones_take_no_bytes(store, value):
+    (section,) = decode(encode({}, [stored("w", np.full((9, 5), value, np.float32), store)])).sections
+    assert section.size == 0
 
 
 def test_numbers_that_are_none_are_kept_as_they_are():
@@ -60,7 +78,7 @@ def test_numbers_that_are_none_are_kept_as_they_are():
 def test_what_is_stored_comes_back_from_the_file(store, values):
     symbols = stored("w", values, store)
     (back,) = decode(encode({}, [symbols])).tensors
-    assert back.index.dtype == symbols.index.dtype
+    assert back.index.dtype.kind == symbols.index.dtype.kind
     assert np.array_equal(back.weights(), symbols.weights())
 
 

@@ -1,0 +1,75 @@
+"""Batch norms as what they do once trained: a scale and a shift of each channel, half the numbers.
+
+In evaluation y = γ (x - μ) / √(σ² + ε) + β = a x + b. A folded norm is stored with γ' = a √(1 + ε), β' = b, μ' = 0 and σ'² = 1, which
+is the same function and still an ordinary batch norm; its zeros and ones take no bytes. Training needs real statistics:
+:func:`unfold` finds them anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+__all__ = ["NORMS", "folded_norms", "is_folded", "unfold"]
+
+NORMS = ("folded", "kept")
+_PARTS = ("weight", "bias", "running_mean", "running_var")
+
+
+def folded_norms(model: nn.Module) -> dict[str, Tensor]:
+    """State of all batch norms as they are stored folded, float32 on the CPU, by name; norms that miss a part are left out."""
+    found: dict[str, Tensor] = {}
+    for name, norm in _norms(model):
+        scale, shift, mean, variance = (getattr(norm, part).detach().double().cpu() for part in _PARTS)
+        slope = scale / (variance + norm.eps).sqrt()
+        values = [slope * (1 + norm.eps) ** 0.5, shift - slope * mean, torch.zeros_like(mean), torch.ones_like(mean)]
+        found |= {f"{name}.{part}".lstrip("."): v.float() for part, v in zip(_PARTS, values, strict=True)}
+    return found
+
+
+def is_folded(network: nn.Module) -> bool:
+    """Whether there are batch norms and none has statistics."""
+    norms = [norm for _, norm in _norms(network)]
+    return bool(norms) and not any(bool(n.running_mean.any() or (n.running_var != 1).any()) for n in norms)
+
+
+@torch.no_grad()
+def unfold(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Give folded norms the statistics of their inputs over ``batches``; the network's function stays what it is.
+
+    Each channel's scale and shift are changed so that a x + b is the same: γ = γ' √(σ² + ε) / √(1 + ε), β = b + a μ.
+    """
+    norms = [norm for _, norm in _norms(network)]
+    sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}  # of x, x², 1
+
+    def listen(norm: Any, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0].transpose(0, 1).flatten(1).double().cpu()
+        sums[norm] += torch.stack([x.sum(1), x.square().sum(1), torch.full_like(x[:, 0], x.shape[1])])
+
+    network.eval()
+    with ExitStack() as stack:
+        for norm in norms:
+            stack.callback(norm.register_forward_pre_hook(listen).remove)
+        for batch in batches:
+            network(batch)
+    for norm, (total, squares, count) in sums.items():
+        _settle(norm, total / count.clamp_min(1), squares / count.clamp_min(1))
+
+
+def _settle(norm: Any, mean: Tensor, square: Tensor) -> None:
+    variance = (square - mean.square()).clamp_min(0)
+    slope = norm.weight.double().cpu() / (1 + norm.eps) ** 0.5
+    values = [slope * (variance + norm.eps).sqrt(), norm.bias.double().cpu() + slope * mean, mean, variance]
+    for part, value in zip(_PARTS, values, strict=True):
+        getattr(norm, part).copy_(value)
+
+
+def _norms(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.affine and module.running_mean is not None:
+            yield name, module
