@@ -28,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from compress.__main__ import main as compress_main
 
         return compress_main(words[1:])
+    if words and words[0] in ("export", "verify"):
+        from analysis.__main__ import main as analysis_main
+
+        return analysis_main(words)
     arguments = _parser().parse_args(words)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # package.module:factory is found where the command is given
@@ -180,6 +184,7 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
         "resources.gpu": arguments.gpus_per_trial,
         "seed": arguments.seed,
         "sampler": arguments.sampler,
+        "keep": arguments.keep,
     }
     changes = {key: value for key, value in flags.items() if value is not None}
     for text in arguments.set:
@@ -201,7 +206,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="ratefront",
         description="Find how small a neural network can get: a search over one compression method's knobs.",
-        epilog="ratefront compress info|decode FILE looks into one compressed file.",
+        epilog="ratefront compress info|decode FILE looks into one compressed file; ratefront export STUDY POINT and "
+        "ratefront verify STUDY are for a finished study.",
     )
     what = parser.add_argument_group("what is searched")
     what.add_argument("--space", metavar="NAME|FILE", help="a search space by name or file")
@@ -244,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tracking-uri", metavar="URI", help="MLflow; an SQLite file at the root of the results where absent"
     )
     where.add_argument("--experiment", metavar="NAME", default="ratefront", help="MLflow experiment (ratefront)")
+    where.add_argument("--keep", metavar="WHAT", help="files that outlive the search: front, trials or all (front)")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="print the end alone")
     shown.add_argument("--json", action="store_true", help="print the search as events, one JSON object a line")

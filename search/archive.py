@@ -19,6 +19,7 @@ from compress.artifact import save
 from compress.metrics import Metrics
 from search.folder import ARTIFACTS
 from search.front import Front, Member
+from search.keeping import Keep, Keeping
 from search.outcome import outcome_of
 
 __all__ = ["Archive", "measured", "reports", "write_text"]
@@ -42,7 +43,9 @@ class Archive(Callback):
         scale: Scale,
         epochs: int,
         about: Mapping[str, Any] | None = None,
+        keep: Keep = "front",
     ) -> None:
+        self.keeping = Keeping(folder, keep, self._fittest)
         self.folder, self.objectives, self.scale, self.epochs = folder, dict(objectives), scale, epochs
         self.about = dict(about or {})
         self.members: list[Member] = []
@@ -63,7 +66,8 @@ class Archive(Callback):
         changed = False
         for report in reports(result):
             row["metrics"] = measured(report)
-            changed |= self.add(trial.trial_id, row["metrics"], report["artifact"], row["config"])
+            network = report["artifact"], row["config"], report.get("evaluation")
+            changed |= self.add(trial.trial_id, row["metrics"], *network)
         if result.get("failed"):
             row["reason"] = result.get("reason", "")
         if changed:
@@ -87,7 +91,14 @@ class Archive(Callback):
             trial.trial_id, {"end": "running", "epoch": 0, "config": dict(trial.config["point"])}
         )
 
-    def add(self, trial_id: str, metrics: Mapping[str, float], file: str, config: Mapping[str, Any]) -> bool:
+    def add(
+        self,
+        trial_id: str,
+        metrics: Mapping[str, float],
+        file: str,
+        config: Mapping[str, Any],
+        evaluation: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Offer one network to the front; True where it stands on it now."""
         self.networks += 1
         member = Member(
@@ -96,6 +107,7 @@ class Archive(Callback):
             metrics=metrics,
             config=config,
             artifact=f"{ARTIFACTS}/{file}",
+            evaluation=evaluation or {},
         )
         others = [m for m in self.members if m.artifact != member.artifact]  # a restarted trial repeats an epoch
         candidates = [*others, member]
@@ -108,8 +120,7 @@ class Archive(Callback):
         else:
             self.members, dropped = others, [member]
         self.hypervolume = self.scale.hypervolume([m.metrics for m in self.members])
-        for loser in dropped:
-            (self.folder / loser.artifact).unlink(missing_ok=True)
+        self.keeping.settle(member, self.members, dropped)
         return bool(kept[-1])
 
     def front(self, dense: Mapping[str, float]) -> Front:
@@ -118,11 +129,8 @@ class Archive(Callback):
         return Front(ordered, self.objectives, dense, self.folder, self.hypervolume, about=self.about)
 
     def sweep(self) -> None:
-        """Remove files that belong to no member: of trials cut off between writing and reporting."""
-        wanted = {self.folder / m.artifact for m in self.members}
-        for path in (self.folder / ARTIFACTS).iterdir():
-            if path not in wanted:
-                path.unlink(missing_ok=True)
+        """Remove files that belong to nobody: of trials cut off between writing and reporting."""
+        self.keeping.sweep(self.members)
 
     def trials_csv(self) -> str:
         """One line a trial: how it ended, its knobs, its last metrics."""
@@ -136,6 +144,10 @@ class Archive(Callback):
             values = [row["config"].get(k, "") for k in knobs]
             writer.writerow([trial_id, row["end"], row["epoch"], *metrics, *values, row.get("reason", "")])
         return text.getvalue()
+
+    def _fittest(self, members: list[Member]) -> list[Member]:
+        mask = front_mask(np.array([self._vector(m.metrics) for m in members]))
+        return [m for m, keep in zip(members, mask, strict=True) if keep]
 
     def _vector(self, metrics: Mapping[str, float]) -> list[float]:
         return [metrics[name] * (-1 if way == "max" else 1) for name, way in self.objectives.items()]

@@ -28,7 +28,10 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One network. ``accuracy`` on validation data, ``test_accuracy`` on test data, ``artifact`` relative to the study."""
+    """One network. ``accuracy`` on validation data, ``test_accuracy`` on test data, ``artifact`` relative to the study.
+
+    ``evaluation``: right answers, images and conditions behind ``accuracy`` (``tasks.evaluate.Evaluation``).
+    """
 
     trial_id: str
     epoch: int
@@ -36,6 +39,7 @@ class Member:
     config: Mapping[str, Any]
     artifact: str
     test_accuracy: float | None = None
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As ``front.json`` holds it."""
@@ -46,7 +50,8 @@ class Member:
             "rate": metrics.pop("rate", None),
             "size_bytes": self.metrics.get("size"),
         }
-        return {**head, **metrics, "config": dict(self.config), "artifact": self.artifact}
+        tail = {"evaluation": dict(self.evaluation), "config": dict(self.config), "artifact": self.artifact}
+        return {**head, **metrics, **tail}
 
 
 @dataclass(frozen=True)

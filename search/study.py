@@ -99,7 +99,7 @@ class _Study:
         scale = Scale(list(space.file.objectives), dense, plan.opened.task.chance)
         about: dict[str, Any] = {"data": plan.opened.data_used, "split": plan.opened.task.data.split}
         about |= {"space": space.name, "network": space.task.network, "tracking": self.recorder.uri}
-        archive = Archive(folder, space.file.objectives, scale, space.file.budget.epochs, about)
+        archive = Archive(folder, space.file.objectives, scale, space.file.budget.epochs, about, space.file.keep)
         ground = ray.put(plan.ground(folder))
         self.folder.keep()
         interrupted = self._tune(plan, ground, archive)

@@ -87,9 +87,12 @@ def next_steps(front: Front) -> str:
         "         front.json front.csv front.png trials.csv study.yaml artifacts/",
     ]
     if len(front):
-        smallest = min(front, key=lambda m: m.metrics["size"])
-        path = folder / smallest.artifact
-        lines += [f"look     python -m compress info {path}", f"decode   python -m compress decode {path} weights.pt"]
+        number, smallest = min(enumerate(front, 1), key=lambda pair: pair[1].metrics["size"])
+        lines += [
+            f"look     python -m compress info {folder / smallest.artifact}",
+            f"export   python -m analysis export {folder} {number}",
+            f"verify   python -m analysis verify {folder}",
+        ]
     where = str(front.about["tracking"])
     lines.append(f"record   {where}" if where.startswith("http") else f"record   mlflow ui --backend-store-uri {where}")
     return "\n".join(lines)

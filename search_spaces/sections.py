@@ -112,6 +112,7 @@ class SpaceFile(Strict):
     """A whole file. ``constraints`` is reserved. No ``search``: one trial.
 
     ``points`` are tried first, in order: searched knobs and their values; the sampler draws what a point leaves out.
+    ``keep``: which networks' files outlive the search, those on the ``front``, on each of the ``trials``' own, or ``all``.
     """
 
     method: str
@@ -126,6 +127,7 @@ class SpaceFile(Strict):
     optimizer: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0, lt=2**32)
     sampler: SamplerName = "auto"
+    keep: Literal["front", "trials", "all"] = "front"
     points: list[dict[str, Any]] = Field(default_factory=list)
     embedded: dict[str, Any] = Field(default_factory=dict)
 

@@ -230,6 +230,12 @@ def test_compress_looks_into_a_file(run, tmp_path):
     assert (code, out, len(err)) == (2, [], 1)
 
 
+def test_export_and_verify_are_commands_too(run):
+    for word in ("export", "verify"):
+        code, out, err = run(word, "gone", *(["1"] if word == "export" else []))
+        assert (code, out, err) == (2, [], ["ratefront: study = 'gone': no such folder, nor under results"])
+
+
 @pytest.mark.slow
 def test_the_whole_command_and_what_it_prints(tmp_path):
     """In a process of its own, from another folder, with a network that lies there."""
@@ -252,6 +258,19 @@ def test_the_whole_command_and_what_it_prints(tmp_path):
     assert any(" 1/1 trials done | 0 running | epoch 1/1 | front " in line for line in lines)
     assert any(line.split()[:4] == ["accuracy", "test", "bits/w", "bytes"] for line in lines)
     assert any(line.startswith("look     python -m compress info ") for line in lines)
+    commands = {line.split()[4]: line.split()[1:] for line in lines if " python -m analysis " in line}
+    for words in (commands["export"], commands["verify"]):
+        told = subprocess.run(
+            [sys.executable, *words[1:]],
+            env={**clean_environment(), "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.splitlines()[-1].startswith("verified: ")
     assert lines[-1] == f"record   mlflow ui --backend-store-uri sqlite:///{tmp_path}/results/mlflow.db"
     folder = tmp_path / "results" / "one"
     for row in json.loads((folder / "front.json").read_text()):

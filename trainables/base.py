@@ -88,6 +88,8 @@ class CompressionTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """One epoch's Metrics as plain numbers, with ``artifact`` the name of its file and ``done`` on the last.
 
+        ``evaluation`` is how the accuracy was counted (``tasks.evaluate.Evaluation``): a mapping, and so no metric.
+
         The first report carries the converted, untrained network too, under ``epoch_0``. A diverged trial reports
         ``failed`` with its ``reason`` and is done; nothing is gained by trying it again.
         """
@@ -104,7 +106,8 @@ class CompressionTrainable(tune.Trainable):
         name = f"{self.trial_id}-e{metrics.epoch:03d}.rf"
         save(Path(self.ground.artifacts) / name, self.trainer.shipped.data)
         measures = self.trainer.method.measures(self.trainer.model)
-        return {**metrics.plain(), **measures, "measures": list(measures), "artifact": name}
+        numbers = {**metrics.plain(), **measures}
+        return {**numbers, "measures": list(measures), "artifact": name, "evaluation": self.trainer.evaluation.plain()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Everything a trial needs to go on, loadable without unpickling objects."""

@@ -25,8 +25,9 @@ from compress.metrics import Macs, Metrics, count_macs, count_weights, original_
 from compress.optimizers import OptimizerKnobs, build_optimizer, set_learning_rate
 from compress.penalties import Step, build_penalties
 from compress.shipping import Shipped, ship
-from tasks import Part, Task, evaluate
+from tasks import Part, Task
 from tasks.batches import generator, training_batches
+from tasks.evaluate import tally
 
 __all__ = ["Diverged", "Recipe", "Trainer"]
 
@@ -116,17 +117,21 @@ class Trainer:
         images_per_second: float = 0.0,
         started: float | None = None,
     ) -> Metrics:
-        """Metrics of the shipped network as it is now; :attr:`shipped` holds that network and its file."""
+        """Metrics of the shipped network as it is now; :attr:`shipped` holds that network and its file.
+
+        :attr:`evaluation` holds how many images it classified rightly, and under which conditions.
+        """
         started = time.perf_counter() if started is None else started
         self.shipped = self.ship()
         tensors, size = self.shipped.artifact.tensors, self.shipped.artifact.size
-        accuracy = evaluate(self.shipped.network.to(self.device), self.validation, self.task.spec.eval_batch_size)
-        macs = self._count(self.shipped.network)
+        network = self.shipped.network.to(self.device)
+        self.evaluation = tally(network, self.validation, self.task.spec.eval_batch_size)
+        macs = self._count(network)
         counts = count_weights(tensors, self.trainable, self.weights)
         return Metrics(
             epoch=self.epochs_done,
             loss=loss,
-            accuracy=accuracy,
+            accuracy=self.evaluation.accuracy,
             rate=8 * size / self.weights,
             size=size,
             ratio=4 * self.weights / size,

@@ -131,6 +131,18 @@ def test_results_become_members_and_front_json(archive, make_trial, report):
     assert archive.trials["t1"]["epoch"] == 1
 
 
+def test_a_member_keeps_how_its_accuracy_was_counted(archive, make_trial, report):
+    trial, counts = make_trial(), [{"correct": n, "images": 10, "device": "cpu"} for n in (7, 8)]
+    first = report(1, 0.8, 3.0, evaluation=counts[1], epoch_0=report(0, 0.7, 2.0, evaluation=counts[0]))
+    archive.on_trial_result(0, [trial], trial, first)
+    assert [m.evaluation for m in archive.front({})] == [counts[1], counts[0]]
+    rows = json.loads((archive.folder / "front.json").read_text())
+    assert [row["evaluation"] for row in rows] == [counts[1], counts[0]]
+    assert "evaluation" not in archive.trials["t1"]["metrics"]
+    assert "evaluation" not in archive.trials_csv()
+    assert "evaluation" not in archive.front({}).csv()
+
+
 def test_a_failed_result_is_no_network(archive, make_trial):
     trial = make_trial()
     failed = {"epoch": 1, "failed": True, "reason": "loss is nan", "done": True}
@@ -204,7 +216,7 @@ def test_ray_keeps_it_with_the_experiment(archive, make_trial, report):
 
 
 def test_measured_leaves_out_what_ray_adds(report):
-    metrics = measured({**report(1), "pid": 7, "time_total_s": 3.0, "config": {}})
+    metrics = measured({**report(1), "evaluation": {"correct": 9}, "pid": 7, "time_total_s": 3.0, "config": {}})
     assert {"pid", "config", "time_total_s", "artifact", "failed", "done", "measures"}.isdisjoint(metrics)
     assert metrics["accuracy"] == 0.9
     assert metrics["dead_zone"] == 0.25

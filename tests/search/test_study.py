@@ -125,6 +125,13 @@ class TestSmokeStudy:
             told = [reports[0]["epoch_0"]["accuracy"], *(r["accuracy"] for r in reports)]
             assert [(m.step, m.value) for m in history] == list(enumerate(told))
 
+    def test_how_accuracies_were_counted_is_in_the_front_and_is_no_metric(self, stores, smoke_study):
+        for row in smoke_study.members:
+            assert row["evaluation"]["correct"] / row["evaluation"]["images"] == row["accuracy"]
+            assert row["evaluation"]["images"] == 300
+        runs = [stores.parent, *stores.children.values()]
+        assert not [name for run in runs for name in {*run.data.metrics, *run.data.params} if "evaluation" in name]
+
     def test_optuna_has_four_complete_trials_with_their_last_values(self, stores):
         assert len(stores.optuna) == 4
         for name, trial in stores.optuna.items():

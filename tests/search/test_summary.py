@@ -73,6 +73,8 @@ def test_next_steps_name_files_and_commands():
     assert text.startswith("3 networks from 3 of 7 trials, hypervolume 0.123")
     assert "files    /results/study" in text
     assert "python -m compress info /results/study/artifacts/t2-e002.rf" in text  # the smallest
+    assert "python -m analysis export /results/study 3\n" in text
+    assert "python -m analysis verify /results/study\n" in text
     assert "mlflow ui --backend-store-uri sqlite:////results/mlflow.db" in text
 
 
@@ -85,7 +87,7 @@ def test_a_record_on_a_server_is_its_address():
 def test_next_steps_of_an_empty_front_name_no_file():
     text = next_steps(front_of([]))
     assert text.startswith("0 networks from 0 of 7 trials")
-    assert "python -m compress" not in text
+    assert "python -m" not in text
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])

@@ -1,8 +1,11 @@
+import json
+
 import pytest
 import torch
 from torch import nn
 
-from tasks import Part, evaluate
+from tasks import Part, TaskError, evaluate
+from tasks.evaluate import CONDITIONS, Evaluation, tally
 
 CPU = torch.device("cpu")
 
@@ -86,3 +89,96 @@ def test_tf32_is_off_while_it_runs_and_back_afterwards(part):
         evaluate(Watching(fails=True), part)
     assert torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_tally_is_the_count_behind_the_share(small_net, part):
+    found = tally(small_net, part, 7)
+    assert found.images == len(part) == 54
+    assert found.accuracy == found.correct / 54 == evaluate(small_net, part, 7) == naive_accuracy(small_net, part)
+    assert (found.device, found.dtype, found.batch_size) == ("cpu", "float32", 7)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_are_those_that_computed(small_net, part, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert tally(small_net, part).threads == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+class Strides(nn.Module):
+    """Notes the memory formats of what it is fed, pictures of several channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def forward(self, x):
+        self.seen.add("contiguous" if x.is_contiguous() else "channels_last")
+        return x.flatten(1)
+
+
+@pytest.mark.parametrize("asked", [None, "channels_last", "contiguous"])
+def test_the_memory_format_is_that_of_the_inputs(part, asked):
+    network = Strides()
+    found = tally(network, part, 9, asked)
+    assert network.seen == {found.memory_format}
+    assert found.memory_format == (asked or "channels_last")
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (7,), (3, 5)])
+def test_inputs_that_have_one_format_alone_are_contiguous(make_data, shape):
+    data = make_data(shape=shape) if len(shape) == 3 else None
+    images = torch.rand(20, *shape) if data is None else torch.from_numpy(data.validation.images)
+    whole = Part(images, torch.zeros(len(images), dtype=torch.int64), torch.zeros(1), torch.ones(1))
+    for asked in (None, "channels_last"):
+        assert tally(nn.Flatten(), whole, memory_format=asked).memory_format == "contiguous"
+
+
+def test_a_last_batch_of_one_does_not_tell_the_format(small_net, part):
+    assert tally(small_net, part, 53).memory_format == "channels_last"
+
+
+RECORD = {"correct": 9, "images": 10, "device": "cuda", "dtype": "float32", "batch_size": 100}
+RECORD |= {"memory_format": "channels_last", "threads": 4}
+
+
+def test_a_record_comes_back_from_plain_data(small_net, part):
+    for made in (Evaluation(**RECORD), tally(small_net, part)):
+        assert Evaluation.from_plain(json.loads(json.dumps(made.plain()))) == made
+    assert Evaluation.from_plain({**RECORD, "more": 1}).accuracy == 0.9
+    assert Evaluation.from_plain({**RECORD, "correct": 0}).accuracy == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"threads": 0}, "evaluation.threads = 0: must be a whole number of at least 1"),
+        ({"batch_size": 1.5}, "evaluation.batch_size = 1.5: must be a whole number"),
+        ({"images": True}, "evaluation.images = True: must be a whole number"),
+        ({"correct": -1}, "evaluation.correct = -1: must be a whole number"),
+        ({"correct": 11}, "evaluation.correct = 11: must be at most images = 10"),
+        ({"device": None}, "evaluation.device = None: must be a text"),
+        ({"memory_format": "nhwc"}, "evaluation.memory_format = 'nhwc': must be contiguous or channels_last"),
+    ],
+)
+def test_a_record_that_is_none_is_one_line(change, message):
+    with pytest.raises(TaskError) as caught:
+        Evaluation.from_plain({**RECORD, **change})
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("plain", [None, {}, 3, [1]])
+def test_no_record_at_all_is_one_line(plain):
+    with pytest.raises(TaskError, match=r"^evaluation = .*: must say how the accuracy was counted$"):
+        Evaluation.from_plain(plain)
+
+
+def test_conditions_that_differ_are_named():
+    one = Evaluation(**RECORD)
+    assert one.differing(Evaluation(**{**RECORD, "correct": 1, "images": 2})) == []
+    for name in CONDITIONS:
+        value = 7 if isinstance(RECORD[name], int) else "contiguous" if name == "memory_format" else "other"
+        assert one.differing(Evaluation(**{**RECORD, name: value})) == [name]

@@ -12,8 +12,10 @@ import torch
 import trainables
 from compress.method import KnobError
 from compress.metrics import Metrics
+from search.archive import measured
 from search_spaces import Space
 from tasks import Part, evaluate
+from tasks.evaluate import Evaluation
 from tests.tiny import OPTIMIZER, small_net, tiny_start, tiny_task
 from trainables.base import CHECKPOINT, CompressionTrainable, Ground, recipe_of
 from trainables.trainer import Recipe
@@ -116,6 +118,17 @@ def test_the_first_step_carries_the_untrained_network_too(actor, ground):
     assert accuracy_of(Path(ground.artifacts) / zero["artifact"]) == zero["accuracy"]
     assert "epoch_0" not in second
     assert len({zero["artifact"], first["artifact"], second["artifact"]}) == 3
+
+
+def test_a_report_says_how_its_accuracy_was_counted(actor, ground):
+    report = actor().step()
+    for network in (report["epoch_0"], report):
+        counted = Evaluation.from_plain(network["evaluation"])
+        assert counted.accuracy == network["accuracy"]
+        assert counted.images == len(ground.task.data.validation)
+        assert (counted.device, counted.dtype, counted.memory_format) == ("cpu", "float32", "contiguous")
+        assert (counted.batch_size, counted.threads) == (100, 1)
+        assert "evaluation" not in measured(network)
 
 
 def test_the_last_step_is_done(actor):

@@ -1,0 +1,98 @@
+"""``python -m analysis export STUDY POINT`` takes a network out of a study; ``verify STUDY [POINT]`` checks its files."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from analysis.studies import BadStudy, Point, open_study, pick
+
+__all__ = ["main"]
+
+DONE, FAILED, BAD_INPUT = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0, 1 where a network is not what its record says, 2 with one line for bad input."""
+    arguments = _parser().parse_args(argv)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # package.module:factory is found where the command is given
+    try:
+        points = open_study(arguments.study, arguments.results)
+        if arguments.point is not None:
+            points = [pick(points, arguments.point)]
+        return _export(points[0], arguments) if arguments.command == "export" else _verify(points, arguments)
+    except BadStudy as error:
+        print(f"ratefront: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _export(point: Point, arguments: argparse.Namespace) -> int:
+    from analysis.export import export
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(export(point, arguments.out, width))
+    return DONE
+
+
+def _verify(points: Sequence[Point], arguments: argparse.Namespace) -> int:
+    from analysis.rebuild import rebuild
+    from analysis.verify import Wishes, verify
+    from tasks import TaskError
+    from tasks.downloads import data_root
+
+    try:
+        root = data_root(arguments.data_root)
+    except TaskError as error:
+        raise BadStudy(str(error)) from error
+    wishes = Wishes(device=arguments.device, threads=arguments.threads, batch_size=arguments.batch_size)
+    study = rebuild(points[0].folder, root)
+    return DONE if verify(points, study, wishes, lambda line: print(line, flush=True)) else FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for a bad flag, as for any other bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"ratefront: {message}; --help shows the flags\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="ratefront", description="Look at a finished study: take a network out, or check its files.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="export|verify")
+    take = commands.add_parser(
+        "export", help="write a point's file, its PyTorch state dict, and a table of its tensors"
+    )
+    check = commands.add_parser(
+        "verify",
+        help="decode and run every network again, and compare with the record",
+        description="Equal conditions must give equal counts; other ones at most 0.1 %% of the images apart.",
+    )
+    for command in (take, check):
+        command.add_argument("study", metavar="STUDY", help="a study's folder, or its name under --results")
+        command.add_argument(
+            "--results", type=Path, metavar="DIR", default=Path("results"), help="where studies lie (results)"
+        )
+    what = "number in front.json, from 1 and the most accurate first, or the name of its file without .rf"
+    take.add_argument("point", metavar="POINT", help=what)
+    take.add_argument("--out", type=Path, metavar="DIR", help="where to (STUDY/exports/<the point's name>)")
+    check.add_argument("point", metavar="POINT", nargs="?", help=f"{what}; all where absent")
+    check.add_argument("--data-root", type=Path, metavar="DIR", help="where data sets lie (RATEFRONT_DATA)")
+    check.add_argument("--device", metavar="NAME", help="cpu, cuda or mps in place of the recorded one")
+    check.add_argument("--threads", type=_count, metavar="N", help="in place of those recorded")
+    check.add_argument("--batch-size", type=_count, metavar="N", help="in place of the recorded one")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
