@@ -1,4 +1,4 @@
-"""The optimizer as knobs: one optimizer, three parameter groups, one schedule that is a function of progress."""
+"""The optimizer as knobs: one optimizer, some parameter groups, one schedule that is a function of progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
-GROUPS = ("base", "dz", "bit")
+GROUPS = ("base", "dz", "bit", "step", "prior")
 _FUSED = {"cpu", "cuda"}  # one kernel a step instead of a dozen a tensor
 
 
@@ -40,6 +40,8 @@ class OptimizerKnobs:
     base: Group = field(default_factory=lambda: Group(lr=1e-3))
     dz: Group = field(default_factory=Group)
     bit: Group = field(default_factory=Group)
+    step: Group = field(default_factory=Group)
+    prior: Group = field(default_factory=Group)
     schedule: str = "cosine"
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = 0.1
@@ -64,7 +66,8 @@ class OptimizerKnobs:
         sgd_only = "only sgd has momentum"
         _require(f"{name}.momentum", group.momentum, sgd_only, not group.momentum or self.name == "sgd")
         if name != "base":
-            rule = f"decay of this group is decoupled and needs adamw, not {self.name}; the loss term is lambda_{name}"
+            rule = f"decay of this group is decoupled and needs adamw, not {self.name}"
+            rule += f"; the loss term is lambda_{name}" if name in ("dz", "bit") else ""
             _require(f"{name}.weight_decay", group.weight_decay, rule, not group.weight_decay or self.name == "adamw")
 
     @property

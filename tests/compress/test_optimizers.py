@@ -5,9 +5,11 @@ from torch import nn
 from compress.method import KnobError
 from compress.optimizers import GROUPS, OPTIMIZERS, Group, OptimizerKnobs, build_optimizer, set_learning_rate
 
+THREE = GROUPS[:3]
+
 
 def _groups():
-    return {name: [nn.Parameter(torch.ones(size))] for size, name in enumerate(GROUPS, 1)}
+    return {name: [nn.Parameter(torch.ones(size))] for size, name in enumerate(THREE, 1)}
 
 
 def _knobs(**changes):
@@ -25,7 +27,7 @@ def test_every_group_has_its_own_rate_and_decay(name):
     assert {n: row["lr"] for n, row in rows.items()} == {"base": 0.1, "dz": 0.02, "bit": 0.1}
     assert {n: row["initial_lr"] for n, row in rows.items()} == {"base": 0.1, "dz": 0.02, "bit": 0.1}
     assert {n: row["weight_decay"] for n, row in rows.items()} == {"base": 0.01, "dz": 0.0, "bit": 0.0}
-    assert all(rows[n]["params"][0] is groups[n][0] for n in GROUPS)
+    assert all(rows[n]["params"][0] is groups[n][0] for n in THREE)
 
 
 def test_a_rate_of_zero_is_kept():

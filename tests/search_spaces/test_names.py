@@ -1,6 +1,7 @@
 import pytest
 
 from compress.methods import method_class
+from compress.optimizers import GROUPS
 from search_spaces.names import Settings, method_words, place, valid_names
 
 DEADZONE = method_class("deadzone")
@@ -87,7 +88,7 @@ def test_valid_names_are_knobs_penalties_and_groups_with_their_defaults():
     assert not any(name.startswith("group_lasso") for name in valid_names(DEADZONE, []))
     assert valid_names(method_class("uniform"), []).keys() == {
         *method_class("uniform").knobs(),
-        *(f"{group}.{knob}" for group in ("base", "dz", "bit") for knob in ("lr", "weight_decay", "momentum")),
+        *(f"{group}.{knob}" for group in GROUPS for knob in ("lr", "weight_decay", "momentum")),
     }
 
 
