@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -70,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser(
         "verify",
         help="decode and run every network again, and compare with the record",
-        description="Equal conditions must give equal counts; other ones at most 0.1 %% of the images apart.",
+        description="Equal conditions must give equal counts; other ones at most 0.1 % of the images apart. "
+        "A study over a network or data of one's own (package.module:factory) runs that code.",
     )
     for command in (take, check):
         command.add_argument("study", metavar="STUDY", help="a study's folder, or its name under --results")
@@ -83,15 +84,18 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("point", metavar="POINT", nargs="?", help=f"{what}; all where absent")
     check.add_argument("--data-root", type=Path, metavar="DIR", help="where data sets lie (RATEFRONT_DATA)")
     check.add_argument("--device", metavar="NAME", help="cpu, cuda or mps in place of the recorded one")
-    check.add_argument("--threads", type=_count, metavar="N", help="in place of those recorded")
-    check.add_argument("--batch-size", type=_count, metavar="N", help="in place of the recorded one")
+    check.add_argument("--threads", type=_count(1024), metavar="N", help="in place of those recorded")
+    check.add_argument("--batch-size", type=_count(1 << 20), metavar="N", help="in place of the recorded one")
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
-    return int(text)
+def _count(most: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be a whole number from 1 to {most}")
+        return int(text)
+
+    return count
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 __all__ = ["BadStudy", "Origin", "Point", "open_study", "origin_of", "pick"]
 
 FRONT, ABOUT = "front.json", "study.yaml"
+_FILE = re.compile(r"artifacts/[^/\\\x00]+\.rf")
 
 
 class BadStudy(ValueError):
@@ -44,7 +46,7 @@ class Point:
     def number_of(self, key: str) -> float:
         """A number of the row; BadStudy where it is none."""
         value = self.row.get(key)
-        if not isinstance(value, (int, float)):
+        if not isinstance(value, (int, float)) or not abs(value) < 2**53:
             raise BadStudy(f"{self.folder / FRONT}: member {self.number}: {key} = {value!r}: must be a number")
         return float(value)
 
@@ -68,8 +70,8 @@ def open_study(study: str, results: Path) -> list[Point]:
     if not isinstance(rows, list) or not rows:
         raise BadStudy(f"{folder / FRONT}: must be a list of members, at least one")
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, Mapping) or not isinstance(row.get("artifact"), str) or not row["artifact"]:
-            raise BadStudy(f"{folder / FRONT}: member {number}: must be an object that names its artifact")
+        if not isinstance(row, Mapping) or not _FILE.fullmatch(str(row.get("artifact"))):
+            raise BadStudy(f"{folder / FRONT}: member {number}: must be an object with artifact: artifacts/<name>.rf")
     return [Point(number, folder, row) for number, row in enumerate(rows, 1)]
 
 

@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "info":
             print(_table(decode(read(arguments.file))))
         else:
+            if arguments.out.is_dir():
+                raise IsADirectoryError(0, "it is a folder")
             state = decompress(arguments.file)
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, arguments.out)
@@ -57,13 +59,16 @@ def _table(artifact: Artifact) -> str:
         f"size      {artifact.size:,} bytes, {8 * artifact.size / weights:.3f} bits a weight, "
         f"{4 * weights / artifact.size:.1f}x smaller than {weights:,} float32 weights",
         "",
-        f"{'tensor':<32} {'shape':<18} {'decoder':<9} {'bits':>5} {'zeros':>7} {'levels':>7}",
+        f"{'tensor':<32} {'shape':<18} {'bytes':>9} {'decoder':<9} {'bits':>5} {'zeros':>7} {'levels':>7}  codec",
     ]
-    for t in artifact.tensors:
+    for t, section in zip(artifact.tensors, artifact.sections, strict=True):
         zeros = 1 - np.count_nonzero(t.index) / max(t.index.size, 1)
         levels = str(len(np.unique(t.index))) if t.decoder != "raw" else "-"
         shape = "x".join(map(str, t.index.shape)) or "scalar"
-        lines.append(f"{t.name:<32} {shape:<18} {t.decoder:<9} {t.bits:>5g} {zeros:>7.1%} {levels:>7}")
+        lines.append(
+            f"{t.name:<32} {shape:<18} {section.size:>9,} {t.decoder:<9} {t.bits:>5g} {zeros:>7.1%} {levels:>7}"
+            f"  {section.model}"
+        )
     return "\n".join(lines)
 
 

@@ -126,6 +126,8 @@ def read(path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise ArtifactError(f"{os.fspath(path)}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a zero byte in the name
+        raise ArtifactError(f"{os.fspath(path)!r}: cannot be read ({error})") from error
 
 
 def save(path: str | os.PathLike[str], data: bytes) -> None:
@@ -151,11 +153,26 @@ def decompress(path: str | os.PathLike[str], max_elements: int = 2**28) -> dict[
 def load(path: str | os.PathLike[str], build: Callable[[Mapping[str, Any]], nn.Module]) -> nn.Module:
     """The network ready to run: ``build(card)`` makes it, the file's tensors fill it. ArtifactError where they differ.
 
-    Nothing is decoded of a file that declares more numbers than the network has.
+    Shapes are compared before anything is made: ``build`` is called once on PyTorch's meta device, where numbers take no memory.
     """
     data = read(path)
-    network = build(_open(data)[0])
-    return load_into(network, decode(data, sum(v.numel() for v in network.state_dict().values())))
+    card, rows, _ = _open(data)
+    _fits(build, card, rows)
+    return load_into(build(card), decode(data))
+
+
+def _fits(build: Callable[[Mapping[str, Any]], nn.Module], card: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """ArtifactError unless the network has the tensors of the file's table."""
+    try:
+        with torch.device("meta"):
+            state = build(card).state_dict()
+    except (NotImplementedError, RuntimeError):  # a factory that computes with its weights
+        return
+    wanted = {name: tuple(v.shape) for name, v in state.items() if not name.endswith("num_batches_tracked")}
+    found = {row.name: row.shape for row in rows}
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            raise ArtifactError(f"section {name!r}: shape {found.get(name)}, the network has {wanted.get(name)}")
 
 
 def load_into(network: nn.Module, artifact: Artifact) -> nn.Module:

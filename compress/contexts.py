@@ -142,7 +142,8 @@ class _Map:
         self.rows = shape[0] if shape else 1
         self.groups = math.prod(shape) // self.rows // scan.phases
         firsts = [squash(32 * (share - 128)) for share in shares] + [HALF] * top
-        self.flags = [Mixture([scan.phases, 81, 81, _DENSE * _NEAR], 24_000, firsts[0])]
+        self.flags = [Mixture([1, 81, 81, _DENSE * _NEAR], 24_000, firsts[0])]
+        self.phases = np.zeros((scan.phases, 2), np.int64)  # seen by the first flag
         self.flags += [Mixture([_DENSE * _NEAR], 59_000, first) for first in firsts[1:top]]
         self.signs = Mixture([81, 2 * _LEAN + 1], 32_768)
         self.mantissas = Trees(33 << _MANTISSA)
@@ -168,7 +169,8 @@ class _Map:
             column = _odds(self.dense, above * phases + phase * rows)
             apart, density = _density(row, column, phase > 0)
             close = density * _NEAR + _NEARNESS[_weighted(lengths[near])]
-            contexts = [np.full(rows * groups, phase), apart, _neighbours(lengths[near]), close]
+            self.flags[0].seen[0] = self.phases[phase : phase + 1]  # a view: a batch knows no other phase
+            contexts = [np.zeros(rows * groups, np.int64), apart, _neighbours(lengths[near]), close]
             now = None if given is None else given[:, :, phase].reshape(-1)
             sizes, lengths[phase] = self._magnitudes(coder, now, contexts)
             at = np.flatnonzero(sizes)

@@ -39,18 +39,22 @@ class Method(ABC):
     ``progress`` is epochs done / epochs in all, in [0, 1]; ``batches()`` yields training inputs. State that a hook must
     remember is a parameter, buffer, parametrization or inserted module of the model, so that ``model.state_dict()`` is
     the whole of it. ``store``: how tensors are kept that the method does not code (``storing``). ``norms``: batch norms
-    are ``kept``, or ``folded`` into a scale and a shift (``norms``).
+    are ``kept``, or ``folded`` into a scale and a shift (``norms``). ``norm_images``: training images that their statistics
+    are taken from anew before a file is written, 0 to leave them as training left them.
     """
 
     main_knob: ClassVar[MainKnob | None] = None
 
     store: str = "float32"
     norms: str = "kept"
+    norm_images: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in (("store", STORES), ("norms", NORMS)):
             if getattr(self, name) not in allowed:
                 raise KnobError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(allowed)}")
+        if self.norm_images < 0:
+            raise KnobError(f"norm_images = {self.norm_images!r}: must be a whole number from 0")
 
     @abstractmethod
     def prepare(self, model: nn.Module, batches: Batches) -> None:
@@ -104,6 +108,6 @@ def all_tensors(method: Method, model: nn.Module, names: Sequence[str]) -> list[
     coded = {s.name: s for s in method.symbols(model)}
     state = model.state_dict()
     if method.norms == "folded":
-        state |= folded_norms(model)
+        state |= folded_norms(model, coded)
     kept = [n for n in names if not n.endswith("num_batches_tracked")]
     return [coded[n] if n in coded else stored(n, state[n].detach().cpu().numpy(), method.store) for n in kept]

@@ -7,7 +7,7 @@ is the same function and still an ordinary batch norm; its zeros and ones take n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,27 +15,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["NORMS", "folded_norms", "is_folded", "unfold"]
+__all__ = ["NORMS", "folded_norms", "is_folded", "restate", "unfold"]
 
 NORMS = ("folded", "kept")
+_STILL = 1e-4  # variance over ε, below which a channel does not move: what is dropped is a hundredth of its scale
 _PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
-def folded_norms(model: nn.Module) -> dict[str, Tensor]:
-    """State of all batch norms as they are stored folded, float32 on the CPU, by name; norms that miss a part are left out."""
+def folded_norms(model: nn.Module, coded: Container[str] = ()) -> dict[str, Tensor]:
+    """State of all batch norms as they are stored folded, float32 on the CPU, by name.
+
+    Norms that miss a part are left out, and those of which a part is in ``coded``. A channel whose input never changes
+    (a dead filter's) is its shift alone: its slope would be some hundred times the others'.
+    """
     found: dict[str, Tensor] = {}
     for name, norm in _norms(model):
+        if any(f"{name}.{part}".lstrip(".") in coded for part in _PARTS):
+            continue
         scale, shift, mean, variance = (getattr(norm, part).detach().double().cpu() for part in _PARTS)
-        slope = scale / (variance + norm.eps).sqrt()
+        slope = torch.where(variance < _STILL * norm.eps, 0.0, scale / (variance + norm.eps).sqrt())
         values = [slope * (1 + norm.eps) ** 0.5, shift - slope * mean, torch.zeros_like(mean), torch.ones_like(mean)]
         found |= {f"{name}.{part}".lstrip("."): v.float() for part, v in zip(_PARTS, values, strict=True)}
     return found
 
 
 def is_folded(network: nn.Module) -> bool:
-    """Whether there are batch norms and none has statistics."""
+    """Whether there are batch norms, trained ones, and none has statistics."""
     norms = [norm for _, norm in _norms(network)]
-    return bool(norms) and not any(bool(n.running_mean.any() or (n.running_var != 1).any()) for n in norms)
+    fresh = all(bool((n.weight == 1).all() and not n.bias.any()) for n in norms)
+    return not fresh and not any(bool(n.running_mean.any() or (n.running_var != 1).any()) for n in norms)
 
 
 @torch.no_grad()
@@ -44,7 +52,7 @@ def unfold(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
     Each channel's scale and shift are changed so that a x + b is the same: γ = γ' √(σ² + ε) / √(1 + ε), β = b + a μ.
     """
-    norms = [norm for _, norm in _norms(network)]
+    norms = list({norm for _, norm in _norms(network)})
     sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}  # of x, x², 1
 
     def listen(norm: Any, inputs: tuple[Tensor, ...]) -> None:
@@ -58,7 +66,25 @@ def unfold(network: nn.Module, batches: Iterable[Tensor]) -> None:
         for batch in batches:
             network(batch)
     for norm, (total, squares, count) in sums.items():
-        _settle(norm, total / count.clamp_min(1), squares / count.clamp_min(1))
+        if count.any():  # else no picture came by
+            _settle(norm, total / count, squares / count)
+
+
+@torch.no_grad()
+def restate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Statistics of all batch norms anew: the mean over ``batches`` of what the weights give that are shipped."""
+    norms = list({norm for _, norm in _norms(model)})
+    held = [(norm.momentum, norm.training) for norm in norms]
+    was_training = model.training
+    model.eval()  # all but the norms: what draws, averages or drops does not
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum, norm.training = None, True
+    for batch in batches:
+        model(batch)
+    model.train(was_training)
+    for norm, (momentum, training) in zip(norms, held, strict=True):
+        norm.momentum, norm.training = momentum, training
 
 
 def _settle(norm: Any, mean: Tensor, square: Tensor) -> None:
@@ -70,6 +96,6 @@ def _settle(norm: Any, mean: Tensor, square: Tensor) -> None:
 
 
 def _norms(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    for name, module in model.named_modules():
+    for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, _BatchNorm) and module.affine and module.running_mean is not None:
             yield name, module

@@ -23,6 +23,8 @@ Floats = NDArray[np.float32]
 
 def _per_channel(values: Floats, like: NDArray[np.generic]) -> Floats:
     """Shape (1,) or (C,) -> broadcastable over a tensor whose first axis is the output channel."""
+    if values.size != 1 and (not like.ndim or values.size != len(like)):
+        raise ValueError(f"{values.size} floats for a tensor of shape {like.shape}, expected one or one a channel")
     return values.reshape((-1,) + (1,) * (like.ndim - 1)) if like.ndim and values.size > 1 else values.reshape(())
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = ["TRANSFORMS", "from_frequencies"]
 
 Floats = NDArray[np.float32]
+_MOST_TAPS = 1024
 
 
 def _dct(n: int) -> NDArray[np.float64]:
@@ -59,6 +60,8 @@ TRANSFORMS: dict[str, Callable[[Sequence[int]], Floats]] = {
 
 def from_frequencies(name: str, coefficients: Floats) -> Floats:
     """Kernels (O, I, *taps) of coefficients (O, I, *frequencies)."""
+    if math.prod(coefficients.shape[2:]) > _MOST_TAPS:
+        raise ValueError(f"kernels of {coefficients.shape[2:]} taps, expected {_MOST_TAPS} at most")
     matrix = TRANSFORMS[name](coefficients.shape[2:])
     flat = coefficients.reshape(*coefficients.shape[:2], -1)
     taps = np.zeros_like(flat)

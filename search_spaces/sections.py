@@ -37,7 +37,8 @@ class TaskSection(Strict):
     """``network``: a name, ``package.module:factory``, or a mapping of ``name`` and the factory's arguments.
 
     ``start``: auto (published weights, else trained once), published, train, scratch, or a file; what is trained once
-    takes ``start_epochs`` with AdamW, whose rate falls from ``start_lr`` as a cosine.
+    takes ``start_epochs`` with AdamW, whose rate falls from ``start_lr`` as a cosine. ``shift``: training pictures are moved by
+    up to so many pixels; None: as the data set has it.
     """
 
     network: str | dict[str, Any]
@@ -48,6 +49,7 @@ class TaskSection(Strict):
     batch_size: int = Field(default=128, ge=1)
     eval_batch_size: int = Field(default=100, ge=1)
     image_size: int | None = Field(default=None, ge=1)
+    shift: int | None = Field(default=None, ge=0)
     workers: int = Field(default=0, ge=0)
 
     @field_validator("network")

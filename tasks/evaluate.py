@@ -16,6 +16,7 @@ from tasks.errors import TaskError
 __all__ = ["CONDITIONS", "Evaluation", "evaluate", "tally"]
 
 CONDITIONS = ("device", "dtype", "batch_size", "memory_format", "threads")
+MOST = {"threads": 1024, "batch_size": 1 << 20}  # more is a slip, or worse
 _FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -55,10 +56,11 @@ class Evaluation:
             value = given[field.name]
             if field.type == "str" and not isinstance(value, str):
                 raise TaskError(f"evaluation.{field.name} = {value!r}: must be a text")
-            if field.type == "int" and (type(value) is not int or value < (field.name != "correct")):
-                raise TaskError(
-                    f"evaluation.{field.name} = {value!r}: must be a whole number of at least 1 (correct: 0)"
-                )
+            if field.type == "int":
+                least, most = int(field.name != "correct"), MOST.get(field.name, 2**31)
+                if type(value) is not int or not least <= value <= most:
+                    rule = f"must be a whole number from {least} to {most}"
+                    raise TaskError(f"evaluation.{field.name} = {str(value)[:40]}: {rule}")
         if given["correct"] > given["images"]:
             raise TaskError(f"evaluation.correct = {given['correct']}: must be at most images = {given['images']}")
         if given["memory_format"] not in _FORMATS:

@@ -40,6 +40,7 @@ class TaskSpec:
     batch_size: int = 128
     eval_batch_size: int = 100
     image_size: int | None = None
+    shift: int | None = None
     workers: int = 0
 
 
@@ -89,7 +90,8 @@ def open_task(spec: TaskSpec, root: Path) -> tuple[Task, Start]:
         start = replace(start, split="test-halves")
         divided = split_source(source, start.split)
     divided = divided.normalised(start.mean, start.std)
-    task = Task(spec, replace(divided, image_size=spec.image_size))
+    pad = divided.pad if spec.shift is None else spec.shift
+    task = Task(spec, replace(divided, image_size=spec.image_size, pad=pad))
     return task, _trainable(task, start) if start.kind == "artifact" else start
 
 
@@ -102,8 +104,9 @@ def _trainable(task: Task, start: Start) -> Start:
     except RuntimeError:  # of another network; whoever loads it says so
         return start
     if is_folded(network):
-        data = replace(task.data, train=task.data.train.take(np.arange(min(len(task.data.train), STATISTICS))))
-        part = Part.of(data.train, data, torch.device("cpu"))
+        count = len(task.data.train)
+        some = np.arange(0, count, max(1, count // STATISTICS))  # of all classes, in whatever order they lie
+        part = Part.of(task.data.train.take(some), task.data, torch.device("cpu"))
         unfold(network, (part.normalise(images) for images in part.images.split(100)))
     return replace(start, state=network.state_dict())
 

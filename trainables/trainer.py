@@ -22,6 +22,7 @@ from torch.nn.utils import parametrize
 from compress.method import Batches, KnobError
 from compress.methods import method_class
 from compress.metrics import Macs, Metrics, count_macs, count_weights, original_weights, relative_bops
+from compress.norms import restate
 from compress.optimizers import OptimizerKnobs, build_optimizer, set_learning_rate
 from compress.penalties import Step, build_penalties
 from compress.shipping import Shipped, ship
@@ -148,6 +149,8 @@ class Trainer:
         """The file of the model as it is now, and the network decoded from it."""
         if not all(bool(torch.isfinite(v).all()) for v in self.model.state_dict().values() if v.is_floating_point()):
             raise Diverged("a weight is not finite")
+        if self.method.norm_images:
+            restate(self.model, self._some_inputs(self.method.norm_images))
         card = {**self.task.card(), "method": self.recipe.method, "original_weights": self.weights}
         return ship(self.method, self.model, self.build, card)
 
@@ -251,6 +254,12 @@ class Trainer:
             yield from (x for x, _ in training_batches(self.train_part, self.task.data, size, None, draw))
 
         return batches
+
+    def _some_inputs(self, images: int) -> Iterator[Tensor]:
+        """Training inputs as evaluation sees them, always the same."""
+        some = self.train_part.images[:: max(1, len(self.train_part) // images)]
+        for batch in some.split(self.task.spec.batch_size):
+            yield self.train_part.normalise(batch)
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.recipe.precision == "float32":

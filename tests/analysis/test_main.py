@@ -113,8 +113,8 @@ def test_bad_input_is_one_line_and_exit_code_2(studies, capsys, words, message):
         ([], "the following arguments are required: export|verify"),
         (["explain"], "invalid choice: 'explain'"),
         (["export", "digits"], "the following arguments are required: POINT"),
-        (["verify", "digits", "--threads", "0"], "--threads: '0': must be a whole number of at least 1"),
-        (["verify", "digits", "--batch-size", "many"], "--batch-size: 'many': must be a whole number of at least 1"),
+        (["verify", "digits", "--threads", "0"], "--threads: '0': must be a whole number from 1 to"),
+        (["verify", "digits", "--batch-size", "many"], "--batch-size: 'many': must be a whole number from 1 to"),
         (["verify", "digits", "--fast"], "unrecognized arguments: --fast"),
     ],
 )

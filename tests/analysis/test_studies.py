@@ -69,8 +69,11 @@ def test_a_study_that_is_not_there_is_named_with_those_that_are(study, tmp_path)
         ("[" * 100_000, "is damaged ("),
         ("{}", "must be a list of members, at least one"),
         ("[]", "must be a list of members, at least one"),
-        ("[3]", "member 1: must be an object that names its artifact"),
-        ('[{"artifact": "a.rf"}, {"artifact": 4}]', "member 2: must be an object that names its artifact"),
+        ("[3]", "member 1: must be an object with artifact: artifacts/<name>.rf"),
+        (
+            '[{"artifact": "artifacts/a.rf"}, {"artifact": "a.rf"}]',
+            "member 2: must be an object with artifact: artifacts/<name>.rf",
+        ),
     ],
 )
 def test_a_front_that_is_none_is_one_line(study, text, message):

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from compress import contexts, ranged
+from compress import artifact, contexts, header, ranged
 from compress.artifact import decode, encode
 from compress.symbols import Symbols, raw
 
@@ -24,6 +25,13 @@ def _integers(shape, peak, zeros, seed):
     values = np.rint((2 * np.array(drawn[::2]) - 1) ** 3 * peak).astype(np.int32)
     values[np.array(drawn[1::2]) < zeros] = 0
     return values.reshape(shape)
+
+
+def _smooth(shape, pixels):
+    """Columns that are square maps in which neighbours are alike."""
+    side = round(pixels**0.5)
+    maps = _integers((shape[0], shape[1] // pixels, 1, 1), 9, 0.4, 9) * (np.arange(side) < np.arange(side)[:, None] + 2)
+    return maps.astype(np.int32).reshape(shape)
 
 
 def _step(count, seed=1):
@@ -44,6 +52,15 @@ def _files():
     yield "convolution", encode(card, [conv, *vectors])
     yield "linear", encode({}, [channels, pixels, *halves])
     yield "frequencies", encode({}, [frequencies, large])
+    packed = Symbols("dft.weight", _integers((30, 40, 2, 4), 5, 0.7, 6), "dft", {"step": _step(8)})  # three bands
+    taps = Symbols(
+        "taps.weight", _integers((8, 9, 5), 3, 0.5, 7), "identity", {"step": _step(5)}
+    )  # neighbours in a line
+    colours = Symbols("fc1.weight", _smooth((20, 192), 64), "uniform", {"step": _step(1)}, 3)
+    features = Symbols("fc2.weight", _smooth((30, 50 * 16), 16), "uniform", {"step": _step(1)}, 3)
+    yield "scans", encode({}, [packed, taps, colours, features])
+    with mock.patch.object(artifact, "codec_for", return_value="lzma"):
+        yield "lzma", encode({}, [conv, channels])
 
 
 def _sums(data):
@@ -63,12 +80,18 @@ def test_a_golden_file_decodes_to_what_it_held(path, plain, monkeypatch):
     assert _sums(path.read_bytes()) == json.loads(EXPECTED.read_text())[path.stem]
 
 
+def test_the_headers_dictionary_is_the_one_on_the_page():
+    page = (FOLDER.parents[1] / "docs/format.md").read_text()
+    assert hashlib.sha256(header._COMMON).hexdigest() in page
+    assert f"{len(header._COMMON):,} bytes" in page
+
+
 def test_every_expectation_has_its_file():
     assert {path.stem for path in FOLDER.glob("*.rf")} == set(json.loads(EXPECTED.read_text()))
 
 
 @pytest.mark.skipif(not ranged.has_constriction(), reason="no wheel for this platform")
-@pytest.mark.parametrize("name", ["convolution", "linear", "frequencies"])
+@pytest.mark.parametrize("name", ["convolution", "linear", "frequencies", "scans", "lzma"])
 def test_the_golden_files_are_what_is_written(name):
     """Whoever changes a byte on purpose adds a file and keeps the old one. (Headers depend on the version of zlib.)"""
     assert _sections(dict(_files())[name]) == _sections((FOLDER / f"{name}.rf").read_bytes())

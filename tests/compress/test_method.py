@@ -35,7 +35,7 @@ def test_knobs_lists_fields_and_defaults():
     assert knobs["scale"] == "tensor"
     assert Uniform(**knobs) == Uniform()
     assert "main_knob" not in knobs
-    assert Baseline.knobs() == {"store": "float32", "norms": "kept"}
+    assert Baseline.knobs() == {"store": "float32", "norms": "kept", "norm_images": 0}
 
 
 def test_a_knob_error_is_a_value_error():

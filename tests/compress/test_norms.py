@@ -4,7 +4,7 @@ from torch import nn
 
 from compress.method import all_tensors
 from compress.methods import method_class
-from compress.norms import folded_norms, is_folded, unfold
+from compress.norms import _PARTS, folded_norms, is_folded, restate, unfold
 
 
 @pytest.fixture
@@ -79,3 +79,55 @@ def test_norms_without_a_name_of_their_own_are_folded_too():
 def test_a_choice_that_is_none_is_refused():
     with pytest.raises(ValueError, match="norms = 'melted': must be one of folded, kept"):
         method_class("baseline")(norms="melted")
+
+
+def test_restated_norms_have_the_mean_statistics_of_their_batches(network):
+    x = _images()
+    means = [network.conv(part).transpose(0, 1).flatten(1).mean(1) for part in x.split(16)]
+    restate(network.train(), x.split(16))
+    assert torch.allclose(network.bn.running_mean, torch.stack(means).mean(0), atol=1e-5)
+    assert network.training
+    assert network.bn.momentum == 0.1
+
+
+def test_restating_changes_nothing_but_statistics(network):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    restate(network, _images().split(16))
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"bn.running_mean", "bn.running_var", "bn.num_batches_tracked"}
+    assert not network.bn.training
+
+
+def test_a_dead_channel_is_its_shift_and_spoils_no_other(network, build):
+    """Its input never changes: left alone, its slope would be γ / √ε, some hundred times the others'."""
+    with torch.no_grad():
+        network.conv.weight[0] = 0
+        network.bn.running_mean[0], network.bn.running_var[0] = 0, 1e-12
+    folded, twin = folded_norms(network), build(seed=9)
+    assert folded["bn.weight"][0] == 0
+    assert folded["bn.weight"].abs().max() < 20
+    twin.load_state_dict({**network.state_dict(), **folded})
+    assert torch.allclose(twin.eval()(_images()), network(_images()), atol=1e-5)
+
+
+def test_a_norm_of_which_a_method_codes_a_part_is_not_folded(network):
+    assert folded_norms(network, {"bn.weight"}) == {}
+
+
+def test_a_norm_under_two_names_is_folded_under_both():
+    norm = nn.BatchNorm1d(3)
+    both = nn.Sequential(norm, nn.ReLU(), norm)
+    assert set(folded_norms(both)) == {f"{at}.{part}" for at in (0, 2) for part in _PARTS}
+
+
+def test_a_norm_that_saw_nothing_keeps_what_it_has(network, build):
+    network.spare = nn.BatchNorm1d(2)
+    before = {name: value.clone() for name, value in network.spare.state_dict().items()}
+    unfold(network, [])
+    assert all(torch.equal(value, before[name]) for name, value in network.spare.state_dict().items())
+
+
+def test_an_untrained_network_is_not_taken_for_a_folded_one(build):
+    fresh = build()
+    fresh.bn.reset_running_stats()
+    assert not is_folded(fresh)

@@ -31,7 +31,9 @@ def test_float16_rounds_to_nearest_and_what_it_cannot_hold_stays(values):
 @pytest.mark.parametrize(("store", "bits"), [("int8", 8), ("int6", 6), ("int4", 4)])
 @given(
     values=hnp.arrays(
-        np.float32, hnp.array_shapes(min_dims=2, max_dims=4, max_side=5), elements=st.floats(-9, 9, width=32)
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=4, min_side=2, max_side=5),
+        elements=st.floats(-9, 9, width=32),
     )
 )
 def test_integers_err_by_half_a_step_of_their_channel(store, bits, values):
@@ -98,3 +100,13 @@ def test_indices_and_flags_are_not_rounded(store, values):
 def test_an_unknown_store_is_refused():
     with pytest.raises(KnobError, match="store = 'int5': must be one of float32, float16, int8, int6, int4"):
         Baseline(store="int5")
+
+
+def test_a_vector_in_which_one_number_dwarfs_the_rest_stays_halves():
+    values = np.array([316.0, 1.8, 2.1, -1.7, 0.0], np.float32)
+    assert np.array_equal(stored("bn.weight", values, "int8").index, values.astype(np.float16))
+
+
+def test_one_number_a_channel_is_a_vector():
+    symbols = stored("gain", np.linspace(1, 2, 5, dtype=np.float32).reshape(5, 1, 1), "int4")
+    assert (symbols.bits, symbols.floats["step"].shape, symbols.index.shape) == (8, (1,), (5, 1, 1))

@@ -155,7 +155,7 @@ def test_a_record_comes_back_from_plain_data(small_net, part):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"threads": 0}, "evaluation.threads = 0: must be a whole number of at least 1"),
+        ({"threads": 0}, "evaluation.threads = 0: must be a whole number from 1 to 1024"),
         ({"batch_size": 1.5}, "evaluation.batch_size = 1.5: must be a whole number"),
         ({"images": True}, "evaluation.images = True: must be a whole number"),
         ({"correct": -1}, "evaluation.correct = -1: must be a whole number"),
