@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +9,10 @@ from torch import nn
 
 from tasks.errors import TaskError
 from tasks.factories import call_factory, import_factory, nearest
+from tasks.lenet import lenet5, mlp
 from tasks.resnet import CifarResNet
 from tasks.torchvision_import import import_timm
+from tasks.vgg import Vgg
 
 __all__ = ["NETWORKS", "Shape", "build_network", "check_network"]
 
@@ -28,16 +29,16 @@ def _resnet(blocks: int) -> Callable[..., nn.Module]:
 
 
 def _mlp(input_shape: Shape, classes: int, hidden: tuple[int, ...] = (120, 84)) -> nn.Module:
-    """Fully connected, 3072-120-84-10 for CIFAR-10 (379,774 weights and biases)."""
-    inputs = 1
-    for n in input_shape:
-        inputs *= n
-    layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    for number, outputs in enumerate(hidden, 1):
-        layers[f"fc{number}"], layers[f"relu{number}"] = nn.Linear(inputs, outputs), nn.ReLU()
-        inputs = outputs
-    layers[f"fc{len(hidden) + 1}"] = nn.Linear(inputs, classes)
-    return nn.Sequential(layers)
+    """3072-120-84-10 for CIFAR-10 (379,774 weights and biases)."""
+    return mlp(input_shape, classes, hidden)
+
+
+def _lenet300(input_shape: Shape, classes: int) -> nn.Module:
+    return mlp(input_shape, classes, (300, 100))
+
+
+def _vgg(depth: int) -> Callable[..., nn.Module]:
+    return lambda input_shape, classes: Vgg(input_shape, classes, depth)
 
 
 def _vit_tiny(input_shape: Shape, classes: int, patch_size: int = 16) -> nn.Module:
@@ -72,6 +73,10 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet56": _resnet(9),
     "resnet110": _resnet(18),
     "mlp": _mlp,
+    "lenet300": _lenet300,
+    "lenet5": lenet5,
+    "vgg16": _vgg(16),
+    "vgg19": _vgg(19),
     "vit_tiny": _vit_tiny,
 }
 

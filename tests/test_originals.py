@@ -1,7 +1,9 @@
 """docs/originals.md names only what exists, with the defaults it has."""
 
 import dataclasses
+import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ ROWS = rows()
 def default_of(name: str) -> Any:
     """LookupError for a name that leads nowhere."""
     head, _, rest = name.partition(".")
+    if rest and head == "compress":
+        return default_in_python(name)
     if rest and head in method_words():
         return method_class(head).knobs()[rest]
     if rest and head in PENALTIES:
@@ -51,6 +55,13 @@ def default_of(name: str) -> Any:
         kind = field.annotation
     assert not (isinstance(kind, type) and issubclass(kind, BaseModel)), name
     return field.get_default(call_default_factory=True)
+
+
+def default_in_python(name: str) -> Any:
+    """Of ``package.module.thing``, or its argument ``package.module.thing.argument``."""
+    _, module, thing, *argument = name.split(".")
+    found = vars(import_module(f"compress.{module}"))[thing]
+    return inspect.signature(found).parameters[argument[0]].default if argument else found
 
 
 def test_the_page_has_rows_and_all_have_five_cells():
@@ -77,9 +88,14 @@ def test_names_that_lead_nowhere_are_found_out():
     for wrong in ("deadzone.max_bit", "group_lasso.lamda", "task.networks", "optimizer.dz.rate", "bugdet"):
         with pytest.raises(LookupError):
             default_of(wrong)
+    for wrong in ("compress.reparam.Decoders", "compress.reparam.AffineDecoder.m", "epr.lambda_rd"):
+        with pytest.raises(LookupError):
+            default_of(wrong)
 
 
 def test_the_spaces_that_are_named_exist():
-    named = {word for word in NAME.findall(PAGE.read_text()) if re.fullmatch(r"(deadzone|baseline|uniform)_\w+", word)}
+    named = {
+        word for word in NAME.findall(PAGE.read_text()) if re.fullmatch(r"(deadzone|baseline|uniform|epr)_\w+", word)
+    }
     assert named
     assert named <= set(available()), yaml.safe_dump(sorted(named))

@@ -11,7 +11,7 @@ from compress.shipping import ship
 from tasks import TaskError
 from tasks.networks import NETWORKS, build_network, check_network
 
-CIFAR, DIGITS = (3, 32, 32), (1, 8, 8)
+CIFAR, DIGITS, MNIST = (3, 32, 32), (1, 8, 8), (1, 28, 28)
 COUNTS = {
     "resnet20": 269722,
     "resnet32": 464154,
@@ -19,7 +19,10 @@ COUNTS = {
     "resnet56": 853018,
     "resnet110": 1727962,
     "mlp": 379774,
+    "vgg16": 14724042,
+    "vgg19": 20035018,
 }
+MNIST_COUNTS = {"lenet300": 266610, "lenet5": 431080}
 
 
 def count(network):
@@ -45,9 +48,10 @@ def test_a_network_maps_pictures_to_logits(name, request):
     assert logits.std() > 0
 
 
-@pytest.mark.parametrize("name", sorted(COUNTS))
+@pytest.mark.parametrize("name", sorted(COUNTS | MNIST_COUNTS))
 def test_original_weights_are_the_published_counts(name):
-    assert count(build_network(name, CIFAR, 10, {})) == COUNTS[name]
+    shape = MNIST if name in MNIST_COUNTS else CIFAR
+    assert count(build_network(name, shape, 10, {})) == (COUNTS | MNIST_COUNTS)[name]
 
 
 def resnet_count(blocks, maps, channels, classes):
@@ -112,9 +116,19 @@ def test_every_build_of_one_seed_is_the_same_and_of_another_is_not(name):
     assert not torch.equal(one, other)
 
 
+@pytest.mark.parametrize("name", ["lenet5", "vgg16", "vgg19"])
+def test_pictures_that_are_too_small_are_refused(name):
+    for height, width in ((8, 8), (15, 32), (32, 15)):
+        said = refused(name, (1, height, width))
+        assert (
+            said == f"network = '{name}': {{}} cannot be built (pictures of {height}x{width}, expected 16x16 or larger)"
+        )
+    assert count(build_network(name, (1, 16, 16), 10, {}))
+
+
 def test_unknown_names_and_arguments_name_the_nearest():
     assert "did you mean 'resnet20'" in refused("resnet200")
-    assert "valid: mlp, resnet110, resnet20" in refused("zzz")
+    assert "valid: lenet300, lenet5, mlp, resnet110, resnet20" in refused("zzz")
     assert refused("resnet20", mapz=3) == "network 'resnet20': unknown argument 'mapz'; did you mean 'maps'?"
 
 
