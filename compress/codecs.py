@@ -27,6 +27,7 @@ _DICTIONARY = (
     1 << 12,
     1 << 24,
 )  # bytes: the encoder's is as large as the tensor, since a large one costs time to clear
+_FEW = 256  # integers: with so few a coder may cost more than it saves
 _WIDTHS = {1: "<i1", 2: "<i2", 4: "<i4"}
 
 
@@ -39,14 +40,14 @@ class Codec:
     width: int | None = None  # bytes of each element, where that is fixed
 
 
-def _plain(dtype: str) -> Codec:
+def _plain(dtype: str, decoded: type[np.generic]) -> Codec:
     """Elements as they are, little-endian."""
     kind = np.dtype(dtype)
 
     def decode(data: bytes, shape: Shape) -> Array:
         if len(data) != kind.itemsize * math.prod(shape):
             raise ValueError(f"{len(data)} bytes for {math.prod(shape)} numbers of {kind.itemsize} bytes each")
-        return np.frombuffer(data, dtype=kind).astype(kind.newbyteorder("=")).reshape(shape)
+        return np.frombuffer(data, dtype=kind).astype(decoded).reshape(shape)
 
     return Codec(lambda values: values.astype(kind).tobytes(), decode, kind.itemsize)
 
@@ -88,8 +89,9 @@ def _decode_lzma(data: bytes, shape: Shape) -> Array:
 
 
 CODECS: dict[str, Codec] = {
-    "float32": _plain("<f4"),
-    "float16": _plain("<f2"),
+    "float32": _plain("<f4", np.float32),
+    "float16": _plain("<f2", np.float16),
+    "int8": _plain("<i1", np.int32),
     "zeros": _constant(0.0),
     "ones": _constant(1.0),
     "lzma": Codec(_encode_lzma, _decode_lzma),
@@ -100,7 +102,9 @@ CODECS: dict[str, Codec] = {
 def codec_for(index: Array) -> str:
     """Name of the codec that one index map is stored with."""
     if index.dtype.kind != "f":
-        return "context" if has_constriction() else "lzma"
+        codec = "context" if has_constriction() else "lzma"
+        few = index.size <= _FEW and np.abs(index.astype(np.int64)).max(initial=0) < 128
+        return "int8" if few and len(CODECS[codec].encode(index)) > index.size else codec
     for name, value in (("zeros", 0.0), ("ones", 1.0)):
         if (index == value).all() and not np.signbit(index).any():
             return name

@@ -127,7 +127,8 @@ def test_the_layout_is_the_one_described():
     assert (magic, version) == (b"RFNT", 2)
     assert header["method"] == "uniform"
     assert (table["names"], table["shapes"], table["kind"]) == (["w", "b"], [[2, 3], [2]], [0, 1])
-    assert 9 + length + sum(table["lengths"]) + 8 + 4 == len(data)
+    assert (table["kinds"][0], table["lengths"]) == (["int8", "uniform", 4, {"step": 1}], [])
+    assert 9 + length + (4 + 6) + 8 + 4 == len(data)
     assert struct.unpack("<I", data[-4:])[0] == zlib.crc32(data[:-4])
     assert data[-12:-4] == np.array([1, 2], "<f4").tobytes()
 

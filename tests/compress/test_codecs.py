@@ -177,3 +177,12 @@ def test_codec_follows_the_kind_of_index():
 def test_integers_of_more_than_32_bits_are_refused(name):
     with pytest.raises(ValueError, match="32 bits at most"):
         CODECS[name].encode(np.array([2**31]))
+
+
+def test_few_integers_are_bytes_where_a_coder_costs_more():
+    vector = np.arange(-8, 8)
+    assert codec_for(vector) == "int8"
+    assert len(CODECS["int8"].encode(vector)) == 16
+    assert codec_for(np.zeros(16, int)) != "int8"
+    assert codec_for(np.arange(-128, 128)) != "int8"
+    assert codec_for(np.tile(vector, 40)) != "int8"
