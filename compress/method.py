@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -110,4 +111,11 @@ def all_tensors(method: Method, model: nn.Module, names: Sequence[str]) -> list[
     if method.norms == "folded":
         state |= folded_norms(model, coded)
     kept = [n for n in names if not n.endswith("num_batches_tracked")]
-    return [coded[n] if n in coded else stored(n, state[n].detach().cpu().numpy(), method.store) for n in kept]
+    return [coded[n] if n in coded else stored(n, _numbers(n, state[n]), method.store) for n in kept]
+
+
+def _numbers(name: str, tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Of any precision that float32 holds; ValueError for numbers that a file cannot keep as they are."""
+    if tensor.is_complex():
+        raise ValueError(f"{name}: complex numbers, which a file does not hold")
+    return (tensor.float() if tensor.is_floating_point() else tensor).detach().cpu().numpy()

@@ -103,3 +103,16 @@ def test_a_layer_that_stands_in_two_places_is_stored_in_both(no_batches):
     names = list(model.state_dict())
     Uniform().prepare(model, no_batches)
     assert [t.name for t in all_tensors(Uniform(), model, names)] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+def test_states_of_other_precisions_are_stored_as_float32(no_batches):
+    model = nn.Linear(2, 2).bfloat16()
+    tensors = {t.name: t.weights() for t in all_tensors(Baseline(), model, ["weight", "bias"])}
+    assert np.array_equal(tensors["weight"], model.weight.detach().float())
+
+
+def test_complex_numbers_are_refused_by_name():
+    model = nn.Linear(2, 2)
+    model.register_buffer("phase", torch.zeros(3, dtype=torch.complex64))
+    with pytest.raises(ValueError, match="phase: complex numbers, which a file does not hold"):
+        all_tensors(Baseline(), model, ["phase"])
