@@ -115,5 +115,6 @@ def model_of(codec: str, data: bytes, shape: Shape) -> str:
     """What a section was coded with, in words."""
     if codec != "context":
         return codec
-    offered = scans(shape) if len(data) > 1 else []
-    return f"context, {offered[data[1]]}" if offered else "nothing but zeros"
+    if len(data) < 2:
+        return "nothing but zeros"
+    return "context, living rows" if data[1] >= 128 else f"context, {scans(shape)[data[1]]}"

@@ -1,13 +1,14 @@
 """The codec of index maps: every integer from what is known around it, and no table in the file.
 
-    byte: bits of the largest magnitude, 0 for zeros alone | byte: the scan | a byte for each of the first four flags
+    byte: bits of the largest magnitude, 0 for zeros alone | byte: the scan, plus 128 where dead rows are left out
+    a byte for each of the first four flags | a byte: share of living rows, where dead ones are left out
     words u32, little-endian, of one range coder
 
 A map of shape (O, ...) is O rows of C columns. A scan reads it in *phases*, every P-th column, from the top in growing bands of
 rows: for a convolution the phases are the taps of its kernels, so that a weight is coded knowing its neighbours in the
 kernel. An integer is its bit length ℓ, by flags "longer than k?", then ℓ - 1 mantissa bits, then the sign. Flags see the
 phase, how dense row and column were so far, and how long the neighbours are; signs see the neighbours' signs
-(``adaptive.Mixture``).
+(``adaptive.Mixture``). Where many rows hold zeros alone, a bit a row says which, and the others are a smaller map.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ Ints = NDArray[np.int64]
 _BATCH = 512  # integers of a batch at first
 _LARGEST = 1 << 16  # and at most, but for single rows that are longer
 _TOLD = 4  # flags whose share is told in a byte
+_THINNED = 128  # added to the scan's number
 _MANTISSA = 3  # mantissa bits that are modelled; the rest are plain
 _DENSE, _LEAN = 18, 13  # classes of density; the sum of signs that is told apart from larger ones
 _NEARNESS = np.repeat(np.arange(12), [1, 1, 1, 2, 2, 3, 4, 7, 7, 7, 7, 183])  # of the neighbours' weighted sum
@@ -84,13 +86,18 @@ def encode_map(index: NDArray[np.generic]) -> bytes:
     top = max(-low, high).bit_length()
     if not top:
         return bytes([0])
-    flags = _shares(values, top)
-    offered = scans(values.shape)
+    coder, told = Encoder(), b""
+    living = _living(values)
+    if living is not None:
+        told = bytes([min(max(round(256 * living.mean()), 1), 255)])
+        coder.code(living.astype(np.int64), np.full(len(living), told[0] / 256))
+        values = values[living]
+    flags, offered = _shares(values, top), scans(values.shape)
     costs = [_cost(values.reshape(values.shape[0], -1), scan) for scan in offered if len(offered) > 1]
     best = costs.index(min(costs)) if costs else 0
-    coder = Encoder()
     _Map(values.shape, offered[best], top, flags).code(coder, values)
-    return bytes([top, best, *flags]) + coder.words.astype("<u4").tobytes()
+    head = bytes([top, best + (_THINNED if told else 0), *flags])
+    return head + told + coder.words.astype("<u4").tobytes()
 
 
 def decode_map(data: bytes, shape: tuple[int, ...], plain: bool = False) -> NDArray[np.int32]:
@@ -99,19 +106,39 @@ def decode_map(data: bytes, shape: tuple[int, ...], plain: bool = False) -> NDAr
     if data == b"\0":
         return np.zeros(shape, np.int32)
     top = data[0] if data else 0
-    start = 2 + min(top, _TOLD)
-    if not 1 <= top <= 32 or len(data) < start or (len(data) - start) % 4:
+    thinned = len(data) > 1 and data[1] >= _THINNED and len(shape) > 1
+    start = 2 + min(top, _TOLD) + thinned
+    if not 1 <= top <= 32 or len(data) < start or (len(data) - start) % 4 or (thinned and not data[start - 1]):
         raise ValueError(f"{len(data)} bytes that begin with {top}, expected a bit width up to 32 and whole words")
     if not 0 < count <= len(data) * _MOST_A_BYTE:
         raise ValueError(f"{count} integers in {len(data)} bytes, other than any code holds")
-    offered = scans(shape)
-    if data[1] >= len(offered):
-        raise ValueError(f"scan {data[1]}, expected one below {len(offered)}")
     coder = decoder_of(np.frombuffer(data, dtype="<u4", offset=start).astype(np.uint32), plain)
-    values = _Map(shape, offered[data[1]], top, data[2:start]).code(coder, None)
+    living = np.ones(shape[:1], bool)
+    if thinned:
+        living = coder.code(None, np.full(shape[0], data[start - 1] / 256)) == 1
+    part = (int(living.sum()), *shape[1:]) if shape else shape
+    offered = scans(part)
+    scan = data[1] - _THINNED * thinned
+    if scan >= len(offered) or not math.prod(part):
+        raise ValueError(f"scan {scan} of {part}, expected one below {len(offered)}")
+    values = np.zeros(shape, np.int64)
+    values[living] = _Map(part, offered[scan], top, data[2 : start - thinned]).code(coder, None)
     if (values < -(1 << 31)).any() or (values >= 1 << 31).any() or not coder.whole():
         raise ValueError(f"codes other than {count} integers of 32 bits and its own end")
     return values.astype(np.int32)
+
+
+def _living(values: Ints) -> NDArray[np.bool_] | None:
+    """Rows with anything but zeros, where it pays to say which: a bit a row against the zeros of the dead ones."""
+    if values.ndim < 2:
+        return None
+    living = np.asarray(values.reshape(len(values), -1).any(1))
+    share, density = living.mean(), np.count_nonzero(values) / values.size
+    if share == 1 or len(scans((int(living.sum()), *values.shape[1:]))) < len(scans(values.shape)):
+        return None  # too few would be left for the best scan
+    mask = -len(living) * (share * math.log2(share) + (1 - share) * math.log2(1 - share)) + 8
+    zeros = -(1 - share) * values.size * math.log2(1 - density)
+    return living if mask < zeros else None
 
 
 def _cost(matrix: Ints, scan: Scan) -> float:

