@@ -212,11 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what is searched")
     what.add_argument("--space", metavar="NAME|FILE", help="a search space by name or file")
     what.add_argument("--list", action="store_true", help="show the spaces and end")
-    what.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print the resolved space, one configuration and the time; search nothing",
-    )
+    what.add_argument("--dry-run", action="store_true", help="print the space, one configuration, the time; then end")
     what.add_argument(
         "--set",
         metavar="KEY=VALUE",
