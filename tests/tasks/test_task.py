@@ -174,6 +174,7 @@ def test_tensors_that_do_not_fit_the_card_are_refused(tmp_path):
 # the published network
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_published_resnet20_has_its_published_accuracy(data_root):
     task, start = open_task(TaskSpec(network="resnet20", data="cifar10"), data_root)
