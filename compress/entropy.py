@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +53,10 @@ class _LogisticBits(torch.autograd.Function):
         return x.sign() * tilt * (sharp * scale), by_sharp * scale
 
 
-class LogisticPrior(nn.Module):
-    """Zero mean, a scale a channel: σ((x + 1/2) / s) - σ((x - 1/2) / s)."""
+class _Scaled(nn.Module):
+    """Zero mean, a scale s a channel; ``magnitude`` is the mean of |x| at s = 1."""
+
+    magnitude: ClassVar[float]
 
     def __init__(self, channels: int = 1) -> None:
         super().__init__()
@@ -63,8 +65,14 @@ class LogisticPrior(nn.Module):
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Begin with the scales that the mean magnitudes of ``x`` ask for."""
-        size = _by_channel(x, len(self.log_scale)).abs().mean(0) / (2 * math.log(2))
+        size = _by_channel(x, len(self.log_scale)).abs().mean(0) / self.magnitude
         self.log_scale.copy_(size.clamp_min(math.exp(_NARROWEST + 1)).log())
+
+
+class LogisticPrior(_Scaled):
+    """Zero mean, a scale a channel: σ((x + 1/2) / s) - σ((x - 1/2) / s)."""
+
+    magnitude = 2 * math.log(2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Bits of all of ``x``, a scalar."""
@@ -103,18 +111,10 @@ class GridPrior(nn.Module):
         return bits
 
 
-class LaplacePrior(nn.Module):
+class LaplacePrior(_Scaled):
     """Zero mean, a scale a channel; beyond 1/2 the mass is exp(-|x| / s) sinh(1 / 2s)."""
 
-    def __init__(self, channels: int = 1) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(channels))
-
-    @torch.no_grad()
-    def fit(self, x: Tensor) -> None:
-        """Begin with the mean magnitudes of ``x``."""
-        size = _by_channel(x, len(self.log_scale)).abs().mean(0)
-        self.log_scale.copy_(size.clamp_min(math.exp(_NARROWEST + 1)).log())
+    magnitude = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Bits of all of ``x``, a scalar."""
