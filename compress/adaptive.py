@@ -64,7 +64,9 @@ class Mixture:
         logit = np.full(len(contexts[0]), base + _REACH)
         for move, weight, context in zip(moves, self.weights, contexts, strict=True):
             logit += ((move * weight) >> 16)[context]
-        chances = _SQUASHED[np.clip(logit, 0, 2 * _REACH)]
+        chances = _SQUASHED[
+            np.minimum(np.maximum(logit, 0), 2 * _REACH)
+        ]  # np.clip costs more than it does on short batches
         bits = coder.code(bits, chances)
         self._learn(bits, chances, contexts, moves)
         return bits
@@ -88,6 +90,6 @@ class Trees:
     def code(self, coder: Coder, bits: Bits | None, nodes: Ints) -> Bits:
         """As :meth:`Mixture.code`, a node a bit."""
         chance = (2 * self.seen[:, 1] + 1) * ONE // (2 * self.seen.sum(1) + 2)
-        bits = coder.code(bits, np.clip(chance, 1, ONE - 1)[nodes] / ONE)
+        bits = coder.code(bits, np.minimum(np.maximum(chance, 1), ONE - 1)[nodes] / ONE)
         self.seen += np.bincount(2 * nodes + bits, minlength=self.seen.size).reshape(self.seen.shape)
         return bits
