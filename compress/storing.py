@@ -48,6 +48,7 @@ def _even(floats: NDArray[np.float32]) -> bool:
 def _integers(name: str, floats: NDArray[np.float32], steps: int, bits: int) -> Symbols:
     largest = 2 ** (bits - 1) - 1
     step = np.abs(floats).reshape(steps, -1).max(1) / np.float32(largest)
-    divisor = np.where(step > 0, step, 1).reshape(-1, *[1] * (floats.ndim - 1)) if steps > 1 else step
+    divisor = np.where(step > 0, step, np.float32(1))  # a step may be too small for float32
+    divisor = divisor.reshape(-1, *[1] * (floats.ndim - 1)) if steps > 1 else divisor
     index = np.clip(np.rint(floats / divisor), -largest, largest).astype(np.int32)
     return Symbols(name, index, "uniform", {"step": step.astype(np.float32)}, float(bits))

@@ -110,3 +110,8 @@ def test_a_vector_in_which_one_number_dwarfs_the_rest_stays_halves():
 def test_one_number_a_channel_is_a_vector():
     symbols = stored("gain", np.linspace(1, 2, 5, dtype=np.float32).reshape(5, 1, 1), "int4")
     assert (symbols.bits, symbols.floats["step"].shape, symbols.index.shape) == (8, (1,), (5, 1, 1))
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3)])
+def test_numbers_too_small_for_a_step_become_zeros(shape):
+    assert not stored("w", np.full(shape, 1e-45, np.float32), "int4").weights().any()
