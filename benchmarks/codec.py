@@ -104,8 +104,8 @@ def parts_table(nets: dict[str, Maps]) -> None:
     def blind(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         return lambda *given: np.zeros_like(function(*given))
 
-    def flat(row: np.ndarray, column: np.ndarray, begun: bool) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(np.zeros(len(row) * len(column), np.int64) for _ in range(2))
+    def flat(row: np.ndarray, column: np.ndarray, begun: bool) -> np.ndarray:
+        return np.zeros(len(row) * len(column), np.int64)
 
     changes = {
         "rows and columns": {"_density": flat},
@@ -124,7 +124,7 @@ class Unsigned(contexts.Mixture):
     """Knows nothing where the bit is a sign."""
 
     def code(self, coder, bits, seen):
-        signs = len(self.seen[-1]) == 2 * contexts._LEAN + 1
+        signs = self.seen[-1].shape[1] == 2 * contexts._LEAN + 1
         return super().code(coder, bits, [np.zeros_like(c) for c in seen] if signs else seen)
 
 

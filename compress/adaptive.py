@@ -31,7 +31,7 @@ _RATE = 1280  # 256 / η, η = 0.2
 _PRIOR, _SHRINK = 16, 4  # bits that the given first chance, and p0 for a context, count for
 
 _SQUASH = np.array([round(ONE / (1 + math.exp(-x / 256))) for x in range(-_REACH, _REACH + 1)], dtype=np.int64)
-_SQUASHED = np.clip(_SQUASH, 1, ONE - 1) / ONE
+_CHANCES = np.clip(_SQUASH, 1, ONE - 1) / ONE
 _STRETCH = np.array([round(256 * math.log((k + 0.5) / (4095.5 - k))) for k in range(4096)], dtype=np.int64)
 
 
@@ -52,7 +52,7 @@ class Mixture:
     """
 
     def __init__(self, sizes: Sequence[int], weight: int, first: int = HALF) -> None:
-        self.seen = [np.zeros((n, 2), np.int64) for n in sizes]
+        self.seen = [np.zeros((2, n), np.int64) for n in sizes]  # all, and the ones of them
         self.weights = [weight] * len(sizes)
         self.ones, self.all, self.first = 0, 0, first
 
@@ -60,25 +60,27 @@ class Mixture:
         """Code bits through ``coder``; one context a bit in each of ``contexts``. Learns from them."""
         share = (self.ones * ONE + _PRIOR * self.first) // (self.all + _PRIOR)
         base = int(_STRETCH[share >> 4])
-        moves = [stretch((s[:, 1] * ONE + _SHRINK * share) // (s.sum(1) + _SHRINK)) - base for s in self.seen]
-        logit = np.full(len(contexts[0]), base + _REACH)
+        moves = [_STRETCH[(((n << 16) + _SHRINK * share) // (m + _SHRINK)) >> 4] - base for m, n in self.seen]
+        logit: Ints | int = base + _REACH
         for move, weight, context in zip(moves, self.weights, contexts, strict=True):
-            logit += ((move * weight) >> 16)[context]
-        chances = _SQUASHED[
-            np.minimum(np.maximum(logit, 0), 2 * _REACH)
-        ]  # np.clip costs more than it does on short batches
+            logit = ((move * weight) >> 16)[context] + logit
+        chances = _CHANCES.take(logit, mode="clip")
         bits = coder.code(bits, chances)
         self._learn(bits, chances, contexts, moves)
         return bits
 
     def _learn(self, bits: Bits, chances: Chances, contexts: Sequence[Ints], moves: Sequence[Ints]) -> None:
+        slow = _RATE * max(len(bits), _LEAST)
+        at = bits.nonzero()[0]
         for number, (seen, context, move) in enumerate(zip(self.seen, contexts, moves, strict=True)):
-            counts = np.bincount(2 * context + bits, minlength=seen.size).reshape(seen.shape)
-            expected = np.bincount(context, chances, minlength=len(seen)) * ONE  # whole numbers below 2^53: exact
-            error = counts[:, 1] * ONE - expected.astype(np.int64)
-            self.weights[number] += int((move * error).sum()) // (_RATE * max(len(bits), _LEAST))
-            seen += counts
-        self.ones, self.all = self.ones + int(bits.sum()), self.all + len(bits)
+            size = seen.shape[1]
+            ones = np.bincount(context[at], minlength=size)
+            expected = np.bincount(context, chances, minlength=size)
+            expected *= ONE  # whole numbers below 2^53: exact
+            self.weights[number] += int(((ones << 16) - expected.astype(np.int64)) @ move) // slow
+            seen[0] += np.bincount(context, minlength=size)
+            seen[1] += ones
+        self.ones, self.all = self.ones + len(at), self.all + len(bits)
 
 
 class Trees:

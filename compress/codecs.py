@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.contexts import decode_map, encode_map, scans
+from compress.contexts import decode_map, encode_map
 from compress.ranged import has_constriction
+from compress.scans import named
 
 __all__ = ["CODECS", "Codec", "codec_for", "model_of"]
 
@@ -117,4 +118,4 @@ def model_of(codec: str, data: bytes, shape: Shape) -> str:
         return codec
     if len(data) < 2:
         return "nothing but zeros"
-    return "context, living rows" if data[1] >= 128 else f"context, {scans(shape)[data[1]]}"
+    return f"context, {named(data[1], shape)}"

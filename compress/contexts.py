@@ -1,80 +1,40 @@
 """The codec of index maps: every integer from what is known around it, and no table in the file.
 
-    byte: bits of the largest magnitude, 0 for zeros alone | byte: the scan, plus 128 where dead rows are left out
+    byte: bits of the largest magnitude, 0 for zeros alone | byte: the scan, plus 64, plus 128 where dead rows are left out
     a byte for each of the first four flags | a byte: share of living rows, where dead ones are left out
     words u32, little-endian, of one range coder
 
 A map of shape (O, ...) is O rows of C columns. A scan reads it in *phases*, every P-th column, from the top in growing bands of
 rows: for a convolution the phases are the taps of its kernels, so that a weight is coded knowing its neighbours in the
-kernel. An integer is its bit length ℓ, by flags "longer than k?", then ℓ - 1 mantissa bits, then the sign. Flags see the
-phase, how dense row and column were so far, and how long the neighbours are; signs see the neighbours' signs
-(``adaptive.Mixture``). Where many rows hold zeros alone, a bit a row says which, and the others are a smaller map.
+kernel. An integer is its bit length ℓ, by flags "longer than k?", and the sign; after all of these come the ℓ - 1 mantissa
+bits of each. Flags see the phase, how dense row and column were so far, and how long the neighbours are; signs see the
+neighbours' signs (``adaptive.Mixture``). Where many rows hold zeros alone, a bit a row says which, and the others are a
+smaller map. Without the 64 a map is *early*: mantissa bits come with each batch, and the first flag sees one context more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compress.adaptive import HALF, ONE, Mixture, Trees, squash
 from compress.ranged import Coder, Encoder, decoder_of
+from compress.scans import LATE, THINNED, Scan, bands, scans
 
-__all__ = ["Scan", "decode_map", "encode_map", "scans"]
+__all__ = ["decode_map", "encode_map"]
 
 Ints = NDArray[np.int64]
 _BATCH = 512  # integers of a batch at first
-_LARGEST = 1 << 16  # and at most, but for single rows that are longer
+_LONG, _LONG_BATCH = 5, 1024  # so many from that many bits on, where most integers take many flags
 _TOLD = 4  # flags whose share is told in a byte
-_THINNED = 128  # added to the scan's number
 _MANTISSA = 3  # mantissa bits that are modelled; the rest are plain
 _DENSE, _LEAN = 18, 13  # classes of density; the sum of signs that is told apart from larger ones
 _NEARNESS = np.repeat(np.arange(12), [1, 1, 1, 2, 2, 3, 4, 7, 7, 7, 7, 183])  # of the neighbours' weighted sum
 _NEAR = 12
 _LOG = np.array([round(16 * math.log2(m / 128)) for m in range(128, 256)], dtype=np.int64)
 _MOST_A_BYTE = 8 * 47_000  # the likeliest bit there is takes 1/45,426 of a bit
-
-
-@dataclass(frozen=True)
-class Scan:
-    """``phases`` divides the columns; ``width``: phases from a neighbour above to the one below it, 0 where none is near."""
-
-    phases: int
-    width: int
-
-    def __str__(self) -> str:
-        return f"{self.phases} phase{'s' * (self.phases > 1)}" + (f", {self.width} wide" if self.width else "")
-
-    def back(self) -> list[int]:
-        """How many phases ago the neighbours were: the one before, the one above, those beside it, the last but one."""
-        return [1, self.width, self.width - 1, self.width + 1, 2] if self.width > 1 else [1, 2]
-
-
-def scans(shape: tuple[int, ...]) -> list[Scan]:
-    """The scans that a map of this shape can be stored in, in the order of the file's byte; the first is the rule.
-
-    A phase holds 16 integers or more, so that the time of a map goes with its integers whatever its shape.
-    """
-    rows, columns, taps = math.prod(shape[:1]), math.prod(shape[1:]), math.prod(shape[2:])
-
-    def fits(phases: int) -> bool:
-        return columns % phases == 0 and rows * columns >= 16 * phases
-
-    if taps > 1 and fits(taps):
-        return [Scan(taps, shape[-1] if taps > shape[-1] else 0)]
-    strides = [n for n in range(4, 17) if fits(n)]
-    found = [Scan(min(strides, key=lambda n: (abs(n - 10), n)) if strides else 1, 0)]
-    for planes in (1, 3):  # columns that are pixels
-        side = math.isqrt(columns // planes)
-        if side >= 8 and planes * side * side == columns and fits(columns):
-            found.append(Scan(columns, side))
-    for side in range(4, 8):  # columns that are small maps of features, one behind the other
-        if columns > side * side and fits(side * side):
-            found.append(Scan(side * side, side))
-    return found
 
 
 def encode_map(index: NDArray[np.generic]) -> bytes:
@@ -96,7 +56,7 @@ def encode_map(index: NDArray[np.generic]) -> bytes:
     costs = [_cost(values.reshape(values.shape[0], -1), scan) for scan in offered if len(offered) > 1]
     best = costs.index(min(costs)) if costs else 0
     _Map(values.shape, offered[best], top, flags).code(coder, values)
-    head = bytes([top, best + (_THINNED if told else 0), *flags])
+    head = bytes([top, best + LATE + (THINNED if told else 0), *flags])
     return head + told + coder.words.astype("<u4").tobytes()
 
 
@@ -106,7 +66,7 @@ def decode_map(data: bytes, shape: tuple[int, ...], plain: bool = False) -> NDAr
     if data == b"\0":
         return np.zeros(shape, np.int32)
     top = data[0] if data else 0
-    thinned = len(data) > 1 and data[1] >= _THINNED and len(shape) > 1
+    thinned = len(data) > 1 and data[1] >= THINNED and len(shape) > 1
     start = 2 + min(top, _TOLD) + thinned
     if not 1 <= top <= 32 or len(data) < start or (len(data) - start) % 4 or (thinned and not data[start - 1]):
         raise ValueError(f"{len(data)} bytes that begin with {top}, expected a bit width up to 32 and whole words")
@@ -118,11 +78,11 @@ def decode_map(data: bytes, shape: tuple[int, ...], plain: bool = False) -> NDAr
         living = coder.code(None, np.full(shape[0], data[start - 1] / 256)) == 1
     part = (int(living.sum()), *shape[1:]) if shape else shape
     offered = scans(part)
-    scan = data[1] - _THINNED * thinned
+    scan, early = data[1] % LATE, not data[1] & LATE
     if scan >= len(offered) or not math.prod(part):
         raise ValueError(f"scan {scan} of {part}, expected one below {len(offered)}")
     values = np.zeros(shape, np.int64)
-    values[living] = _Map(part, offered[scan], top, data[2 : start - thinned]).code(coder, None)
+    values[living] = _Map(part, offered[scan], top, data[2 : start - thinned], early).code(coder, None)
     if (values < -(1 << 31)).any() or (values >= 1 << 31).any() or not coder.whole():
         raise ValueError(f"codes other than {count} integers of 32 bits and its own end")
     return values.astype(np.int32)
@@ -164,13 +124,15 @@ def _shares(values: Ints, top: int) -> bytes:
 class _Map:
     """One map on its way through a coder: what was seen of it, and the chances that follow from that."""
 
-    def __init__(self, shape: tuple[int, ...], scan: Scan, top: int, shares: bytes) -> None:
-        self.shape, self.scan, self.top = shape, scan, top
+    def __init__(self, shape: tuple[int, ...], scan: Scan, top: int, shares: bytes, early: bool = False) -> None:
+        self.shape, self.scan, self.top, self.early = shape, scan, top, early
         self.rows = shape[0] if shape else 1
+        self.batch = _LONG_BATCH if top >= _LONG and not early else _BATCH
         self.groups = math.prod(shape) // self.rows // scan.phases
         firsts = [squash(32 * (share - 128)) for share in shares] + [HALF] * top
-        self.flags = [Mixture([1, 81, 81, _DENSE * _NEAR], 24_000, firsts[0])]
-        self.phases = np.zeros((scan.phases, 2), np.int64)  # seen by the first flag
+        sizes, weight = ([1, 81, 81, _DENSE * _NEAR], 24_000) if early else ([1, 81, _DENSE * _NEAR], 32_000)
+        self.flags = [Mixture(sizes, weight, firsts[0])]
+        self.phases = np.zeros((scan.phases, 2, 1), np.int64)  # seen by the first flag
         self.flags += [Mixture([_DENSE * _NEAR], 59_000, first) for first in firsts[1:top]]
         self.signs = Mixture([81, 2 * _LEAN + 1], 32_768)
         self.mantissas = Trees(33 << _MANTISSA)
@@ -180,58 +142,70 @@ class _Map:
         """All integers, of the map's shape."""
         found = np.empty((self.rows, self.groups, self.scan.phases), np.int64)
         given = None if values is None else values.reshape(found.shape)
-        for band in _bands(self.rows, self.groups):
+        for band in bands(self.rows, self.groups, self.batch):
             self._band(coder, None if given is None else given[band], found[band], band.start)
+        if not self.early:
+            self._late(coder, None if given is None else given.reshape(-1), found.reshape(-1))
         return found.reshape(self.shape)
+
+    def _late(self, coder: Coder, given: Ints | None, found: Ints) -> None:
+        """The mantissas of all integers, of which ``found`` has lengths and signs."""
+        for piece in bands(len(found), 1, _BATCH):
+            sizes = None if given is None else np.abs(given[piece])
+            found[piece] = np.sign(found[piece]) * self._mantissa(coder, sizes, np.abs(found[piece]))
 
     def _band(self, coder: Coder, given: Ints | None, found: Ints, above: int) -> None:
         """A band of rows, phase by phase; ``above``: rows done before it."""
         rows, groups, phases = found.shape
+        sizes = None if given is None else np.abs(given.reshape(-1, phases).T)
+        known = None if sizes is None else _bit_length(sizes)
         lengths = np.zeros((phases + 1, rows * groups), np.uint8)  # the last stands for what is not known
         signs = np.ones((phases + 1, rows * groups), np.uint8)  # 0 negative, 1 zero or not known, 2 positive
+        drawn = np.zeros((phases, rows * groups), np.int64)
         dense, leaning = np.zeros(rows, np.int64), np.zeros(rows * groups, np.int64)
         for phase in range(phases):
             near = [phase - n if n <= phase else phases for n in self.scan.back()]
             row = _odds(dense, phase * groups)
             column = _odds(self.dense, above * phases + phase * rows)
-            apart, density = _density(row, column, phase > 0)
-            close = density * _NEAR + _NEARNESS[_weighted(lengths[near])]
-            self.flags[0].seen[0] = self.phases[phase : phase + 1]  # a view: a batch knows no other phase
-            contexts = [np.zeros(rows * groups, np.int64), apart, _neighbours(lengths[near]), close]
-            now = None if given is None else given[:, :, phase].reshape(-1)
-            sizes, lengths[phase] = self._magnitudes(coder, now, contexts)
-            at = np.flatnonzero(sizes)
+            close = _density(row, column, phase > 0) * _NEAR + _NEARNESS[_weighted(lengths[near])]
+            self.flags[0].seen[0] = self.phases[phase]  # a view: a batch knows no other phase
+            contexts = [np.zeros(rows * groups, np.int64), _neighbours(lengths[near]), close]
+            if self.early:
+                contexts.insert(1, _apart(row, column))
+            lengths[phase] = self._lengths(coder, None if known is None else known[phase], contexts)
+            drawn[phase] = lengths[phase]
+            if self.early:
+                drawn[phase] = self._mantissa(coder, None if sizes is None else sizes[phase], drawn[phase])
+            at = lengths[phase].nonzero()[0]
             lean = np.clip(leaning[at], -_LEAN, _LEAN) + _LEAN
-            bits = None if now is None else (now[at] > 0).astype(np.int64)
+            bits = None if given is None else (given[:, :, phase].reshape(-1)[at] > 0).astype(np.int64)
             positive = self.signs.code(coder, bits, [_base3(signs[near[:4]][:, at]), lean])
-            sizes[at] *= 2 * positive - 1
             signs[phase, at] = 2 * positive
             leaning[at] += 2 * positive - 1
-            found[:, :, phase] = sizes.reshape(rows, groups)
-            alive = found[:, :, phase] != 0
+            alive = (lengths[phase] > 0).reshape(rows, groups)
             dense += alive.sum(1)
             self.dense += alive.sum(0)
+        drawn *= signs[:-1].astype(np.int64) - 1
+        found[:] = drawn.T.reshape(found.shape)
 
-    def _magnitudes(self, coder: Coder, now: Ints | None, contexts: list[Ints]) -> tuple[Ints, Ints]:
-        """(magnitudes, bit lengths) of one batch."""
-        sizes = None if now is None else np.abs(now)
-        known = None if sizes is None else _bit_length(sizes)
+    def _lengths(self, coder: Coder, known: Ints | None, contexts: list[Ints]) -> Ints:
+        """Bit lengths of one batch."""
         lengths = np.zeros(len(contexts[0]), np.int64)
         longer = self.flags[0].code(coder, None if known is None else (known > 0).astype(np.int64), contexts)
-        at, context = np.flatnonzero(longer), contexts[-1]
+        at, context = longer.nonzero()[0], contexts[-1]
         for k in range(1, self.top + 1):
             lengths[at] = k
             if k == self.top or not len(at):
                 break
             bits = None if known is None else (known[at] > k).astype(np.int64)
-            at = at[self.flags[k].code(coder, bits, [context[at]]) == 1]
-        return self._mantissa(coder, sizes, lengths), lengths
+            at = at[self.flags[k].code(coder, bits, [context[at]]).nonzero()[0]]
+        return lengths
 
     def _mantissa(self, coder: Coder, sizes: Ints | None, lengths: Ints) -> Ints:
         """Magnitudes of the given bit lengths: the bits below the leading one, the j-th of all before the next."""
         found = (lengths > 0).astype(np.int64)
         for below in range(1, int(lengths.max(initial=0))):
-            at = np.flatnonzero(lengths > below)
+            at = (lengths > below).nonzero()[0]
             bits = None if sizes is None else (sizes[at] >> (lengths[at] - 1 - below)) & 1
             if below <= _MANTISSA:
                 bits = self.mantissas.code(coder, bits, (lengths[at] << _MANTISSA) + found[at])
@@ -239,16 +213,6 @@ class _Map:
                 bits = coder.code(bits, np.full(len(at), HALF / ONE))
             found[at] = 2 * found[at] + bits
         return found
-
-
-def _bands(rows: int, groups: int) -> Iterator[slice]:
-    """Bands as large as all rows above them, the first of some hundred integers a phase."""
-    least, most = -(-_BATCH // groups), max(1, _LARGEST // groups)
-    start = 0
-    while start < rows:
-        stop = min(rows, start + min(max(least, start), most))
-        yield slice(start, stop)
-        start = stop
 
 
 def _odds(ones: Ints, count: int) -> Ints:
@@ -262,11 +226,15 @@ def _log2(values: Ints) -> Ints:
     return 16 * (length - 1) + _LOG[((values << 8) >> length) - 128]
 
 
-def _density(row: Ints, column: Ints, begun: bool) -> tuple[Ints, Ints]:
-    """(context of row and column apart, class of their mean odds), flat; before a row has begun its column decides."""
-    apart = 9 * np.clip((row + 96) >> 4, 0, 8)[:, None] + np.clip((column + 96) >> 4, 0, 8)
+def _density(row: Ints, column: Ints, begun: bool) -> Ints:
+    """Class of the mean odds of row and column, flat; before a row has begun its column decides."""
     mean = (row[:, None] if begun else column) + column + np.zeros((len(row), 1), np.int64)
-    return apart.reshape(-1), np.clip((mean + 192) >> 4, 0, _DENSE - 1).reshape(-1)
+    return np.clip((mean + 192) >> 4, 0, _DENSE - 1).reshape(-1)
+
+
+def _apart(row: Ints, column: Ints) -> Ints:
+    """Context of early maps: both odds, each by itself."""
+    return (9 * np.clip((row + 96) >> 4, 0, 8)[:, None] + np.clip((column + 96) >> 4, 0, 8)).reshape(-1)
 
 
 def _neighbours(lengths: NDArray[np.uint8]) -> Ints:
