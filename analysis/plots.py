@@ -16,11 +16,13 @@ __all__ = ["FrontCurve", "FrontLike", "draw_front", "front_curve"]
 _NAMES = {
     "rate": "bits a weight",
     "size": "size in kB",
+    "macs": "million MACs an image",
     "gops": "GOps an image",
+    "training_gops": "GOps of training an image",
     "rel_bops": "relative BOPs in %",
     "rel_bops_dense": "relative BOPs (zeros counted) in %",
 }
-_FACTORS = {"size": 1e-3, "rel_bops": 100.0, "rel_bops_dense": 100.0}
+_FACTORS = {"size": 1e-3, "macs": 1e-6, "rel_bops": 100.0, "rel_bops_dense": 100.0}
 _SHOWN = 25.0  # points
 _BLUE, _ORANGE, _GREY = "#1f6fb2", "#d9822b", "#6b6b6b"
 
@@ -144,4 +146,11 @@ def _or_nan(value: float | None) -> float:
 
 
 def _unit(name: str) -> str:
-    return {"size": "kB", "gops": "GOps", "rel_bops": "%", "rel_bops_dense": "%"}.get(name, "")
+    return {
+        "size": "kB",
+        "macs": "M",
+        "gops": "GOps",
+        "training_gops": "GOps",
+        "rel_bops": "%",
+        "rel_bops_dense": "%",
+    }.get(name, "")

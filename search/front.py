@@ -20,7 +20,9 @@ _COLUMNS = (
     "rate",
     "size_bytes",
     "ratio",
+    "parameters",
     "gops",
+    "training_gops",
     "rel_bops",
     "artifact",
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.metrics import count_macs, original_weights
+from compress.metrics import Macs, count_macs, original_weights
 from search.progress import duration
 from search_spaces import Space
 from tasks import DataMissing, Task, open_task
@@ -67,7 +67,7 @@ def dry_size(opened: Opened) -> str:
     """The dense network's weights, size and GOps, without training it."""
     network, data = opened.task.build(), opened.task.data
     weights = original_weights(network)
-    gops = 2 * count_macs(network, data.input_shape).total / 1e9
+    gops = count_macs(network, data.input_shape).gops
     return f"dense {opened.task.spec.network} on {opened.data_used}: {weights:,} weights, {4 * weights:,} bytes, {gops:.3f} GOps"
 
 
@@ -93,8 +93,8 @@ def advice(space: Space, price: Price, concurrent: int, device: str) -> list[str
     return lines
 
 
-def plain_dense(dense: Dense) -> dict[str, Any]:
-    """The reference of every ratio, as metrics name it."""
+def plain_dense(dense: Dense, macs: Macs) -> dict[str, Any]:
+    """The reference of every ratio, as metrics name it; ``macs`` the dense network's."""
     return {
         "accuracy": dense.accuracy,
         "size": dense.size,
@@ -102,8 +102,11 @@ def plain_dense(dense: Dense) -> dict[str, Any]:
         "ratio": 1.0,
         "sparsity": 0.0,
         "mean_bits": 32.0,
-        "gops": dense.gops,
-        "bops": dense.gops / 2 * 1e9 * 32 * 32,
+        "parameters": dense.weights,
+        "macs": macs.total,
+        "gops": macs.gops,
+        "training_gops": macs.training_gops,
+        "bops": macs.total * 32.0 * 32,
         "rel_bops": 1.0,
         "rel_bops_dense": 1.0,
     }

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.metrics import count_macs
 from search.clock import Clock
 from search.cluster import Cluster
 from search.folder import ARTIFACTS, StudyError, StudyFolder
-from search.ground import Opened, open_embedded, open_space
+from search.ground import Opened, open_embedded, open_space, plain_dense
 from search_spaces import Space
 from trainables.base import Ground, recipe_of
 from trainables.dense import Dense, Price, StartTooLong, make_dense, price_of
@@ -51,6 +52,11 @@ class Plan:
             cpus=self.per_trial["cpu"],
             dense=self.dense.state,
         )
+
+    def reference(self) -> dict[str, Any]:
+        """The dense network in figures: what every ratio and scale of the study is against."""
+        task = self.opened.task
+        return plain_dense(self.dense, count_macs(task.build(), task.data.input_shape))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from search.ending import conclude, files_of
 from search.events import Events
 from search.folder import StudyFolder, dated_name
 from search.front import Front
-from search.ground import advice, dense_line, plain_dense
+from search.ground import advice, dense_line
 from search.interrupt import interruptible
 from search.plan import Plan, Planner
 from search.progress import Lines, Progress, View, speaker
@@ -94,8 +95,8 @@ class _Study:
         import ray
 
         plan = self.planner.plan()
-        self._announce(plan)
-        space, dense, folder = plan.opened.space, plain_dense(plan.dense), self.folder.path
+        space, dense, folder = plan.opened.space, plan.reference(), self.folder.path
+        self._announce(plan, dense)
         scale = Scale(list(space.file.objectives), dense, plan.opened.task.chance)
         about: dict[str, Any] = {"data": plan.opened.data_used, "split": plan.opened.task.data.split}
         about |= {"space": space.name, "network": space.task.network, "tracking": self.recorder.uri}
@@ -119,7 +120,7 @@ class _Study:
         self.recorder.close()
         self.cluster.close()
 
-    def _announce(self, plan: Plan) -> None:
+    def _announce(self, plan: Plan, plain: Mapping[str, Any]) -> None:
         """To the user, to study.yaml, and to the record."""
         opened, dense = plan.opened, plan.dense
         self.say(dense_line(opened.task, dense))
@@ -138,9 +139,7 @@ class _Study:
             "input_shape": list(data.input_shape),
         }
         params["objectives"] = ",".join(f"{name}:{way}" for name, way in objectives.items())
-        params |= {f"dense_{name}": value for name, value in plain_dense(dense).items()} | {
-            "dense_weights": dense.weights
-        }
+        params |= {f"dense_{name}": value for name, value in plain.items()} | {"dense_weights": dense.weights}
         self.tracking.begin(params, {**study_tags(space), **tags, "start": dense.origin}, self.folder.study_yaml)
         if space.file.budget.rungs:
             self.say("budget.rungs is kept with the study, but nothing stops trials at rungs yet: all run to their end")

@@ -9,6 +9,7 @@ from torch import nn
 
 from tasks.errors import TaskError
 from tasks.factories import call_factory, import_factory, nearest
+from tasks.imagenet import mobilenet_v2, resnet
 from tasks.lenet import lenet5, mlp
 from tasks.resnet import CifarResNet
 from tasks.torchvision_import import import_timm
@@ -19,7 +20,7 @@ __all__ = ["NETWORKS", "Shape", "build_network", "check_network"]
 Shape = tuple[int, ...]
 
 
-def _resnet(blocks: int) -> Callable[..., nn.Module]:
+def _cifar_resnet(blocks: int) -> Callable[..., nn.Module]:
     def build(input_shape: Shape, classes: int, maps: int = 16) -> nn.Module:
         if not isinstance(maps, int) or maps < 2 or maps % 2:
             raise TaskError(f"network: maps = {maps!r}: must be an even number from 2")
@@ -67,11 +68,17 @@ def _vit_tiny(input_shape: Shape, classes: int, patch_size: int = 16) -> nn.Modu
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "resnet20": _resnet(3),
-    "resnet32": _resnet(5),
-    "resnet44": _resnet(7),
-    "resnet56": _resnet(9),
-    "resnet110": _resnet(18),
+    "resnet20": _cifar_resnet(3),
+    "resnet32": _cifar_resnet(5),
+    "resnet44": _cifar_resnet(7),
+    "resnet56": _cifar_resnet(9),
+    "resnet110": _cifar_resnet(18),
+    "resnet18": resnet(18),
+    "resnet34": resnet(34),
+    "resnet50": resnet(50),
+    "resnet101": resnet(101),
+    "resnet152": resnet(152),
+    "mobilenet_v2": mobilenet_v2,
     "mlp": _mlp,
     "lenet300": _lenet300,
     "lenet5": lenet5,

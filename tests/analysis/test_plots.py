@@ -9,19 +9,28 @@ import pytest
 from PIL import Image
 
 from analysis.plots import draw_front, front_curve
+from compress.metrics import Macs
 from search.front import Front, Member
 from search.ground import plain_dense
 from search_spaces.sections import DIRECTIONS
 from trainables.dense import Dense
 
-DENSE = plain_dense(Dense({}, "trained here", 0.96, 25_000, 0.01))
+DENSE = plain_dense(Dense({}, "trained here", 0.96, 25_000, 0.01), Macs(5_000_000, {}, 15_000_000))
 ABOUT = {"network": "mlp", "data": "digits", "space": "smoke"}
 
 
 def member(number, tested=True):
     share = 0.5**number
     costs = {"size": int(50_000 * share), "rate": 16 * share, "ratio": 2 / share, "mean_bits": 8 * share}
-    costs |= {"gops": 0.01 * share, "bops": 1e9 * share, "rel_bops": share, "rel_bops_dense": share}
+    costs |= {
+        "parameters": 6250 * share,
+        "macs": 5e6 * share,
+        "training_gops": 0.03 * share,
+        "gops": 0.01 * share,
+        "bops": 1e9 * share,
+        "rel_bops": share,
+        "rel_bops_dense": share,
+    }
     metrics = {"epoch": number, "accuracy": 0.95 - 0.01 * number, "sparsity": 1 - share, **costs}
     test = 0.94 - 0.01 * number if tested else None
     return Member(
@@ -47,6 +56,8 @@ def test_curve_of_the_rate_shows_sizes_in_kilobytes_from_the_smallest():
     ("objectives", "name", "cost"),
     [
         (("gops", "accuracy"), "gops", 0.01),
+        (("accuracy", "macs"), "macs", 5.0),
+        (("accuracy", "training_gops"), "training_gops", 0.03),
         (("accuracy", "rel_bops"), "rel_bops", 100.0),
         (("accuracy", "ratio"), "size", 50.0),
         (("accuracy", "sparsity"), "size", 50.0),

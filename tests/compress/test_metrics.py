@@ -1,9 +1,11 @@
+import warnings
 from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.fx import GraphModule, symbolic_trace
 
 from compress.methods.baseline import Baseline
 from compress.methods.uniform import Uniform
@@ -80,6 +82,81 @@ class _Attention(nn.Module):
         return nn.functional.scaled_dot_product_attention(x, x, x)
 
 
+def test_training_costs_both_gradients_of_every_layer_but_the_first(resnet20_macs):
+    assert resnet20_macs.training == 3 * resnet20_macs.total - resnet20_macs.layers["conv1"]
+    assert (resnet20_macs.gops, resnet20_macs.training_gops) == (0.08110208, 0.242421504)
+    bare = count_macs(nn.Linear(5, 3), (5,))
+    assert (bare.total, bare.training) == (15, 30)
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_gradients_of_grouped_convolutions_count_by_groups(kind, groups):
+    """A group is a convolution of its own: as many small ones cost the same."""
+    network = nn.Sequential(nn.Conv2d(8, 8, 1), kind(8, 8, 3, padding=1, groups=groups))
+    macs = count_macs(network, (8, 6, 5))
+    assert macs.layers == {"0": 30 * 64, "1": 30 * 9 * 64 // groups}
+    assert macs.training == 2 * macs.layers["0"] + 3 * macs.layers["1"]
+
+
+class _Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.act, self.conv = nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        x = torch.relu(x)
+        return x + self.conv(self.act(self.norm(x)))
+
+
+def test_norms_before_activations_in_place_are_counted_past():
+    assert count_macs(nn.Sequential(nn.Conv2d(1, 4, 1), _Block()), (1, 2, 2)).training == 2 * 16 + 3 * 64
+
+
+@pytest.mark.parametrize("frozen", ["0.weight", "1.weight", "2.weight"])
+def test_a_frozen_weight_needs_no_gradient_and_norms_before_it_still_have_theirs(frozen):
+    network = nn.Sequential(nn.Conv2d(1, 4, 1, bias=False), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1, bias=False))
+    network.get_parameter(frozen).requires_grad_(False)
+    saved = {"0.weight": 4, "1.weight": 0, "2.weight": 16}[frozen]
+    assert count_macs(network, (1, 1, 1)).training == 20 + 4 + 2 * 16 - saved
+
+
+def test_nothing_to_train_costs_forward_alone():
+    macs = count_macs(nn.Linear(5, 3).requires_grad_(False), (5,))
+    assert macs.training == macs.total == 15
+    with torch.inference_mode(), torch.no_grad():
+        assert count_macs(nn.Linear(5, 3), (5,)).total == 15
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg19", "lenet5", "mlp"])
+def test_a_traced_network_counts_as_itself(name):
+    network = build_network(name, (3, 32, 32), 10, {})
+    macs = count_macs(network, (3, 32, 32))
+    assert count_macs(GraphModule(network, symbolic_trace(network).graph), (3, 32, 32)) == macs
+    assert count_macs(GraphModule(network, symbolic_trace(network).graph, class_name="Shrunk"), (3, 32, 32)) == macs
+
+
+def test_a_layer_that_is_gone_has_no_count_and_one_of_no_channels_none_to_give(resnet20):
+    traced = symbolic_trace(resnet20)
+    before = count_macs(traced, (3, 32, 32))
+    (gone,) = (n for n in traced.graph.nodes if n.target == "layer1.1.conv1")
+    gone.replace_all_uses_with(gone.args[0])
+    traced.graph.erase_node(gone)
+    traced.recompile()
+    after = count_macs(traced, (3, 32, 32))
+    lost = before.layers["layer1.1.conv1"]
+    assert set(before.layers) - set(after.layers) == {"layer1.1.conv1"}
+    assert (after.total, after.training) == (before.total - lost, before.training - 3 * lost)
+    traced.delete_all_unused_submodules()
+    assert count_macs(traced, (3, 32, 32)) == after
+    tensors = [raw(n, v.numpy()) for n, v in resnet20.state_dict().items()]
+    assert relative_bops(after, tensors, before.total)["rel_bops"] == pytest.approx(1 - lost / before.total)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of initialising no numbers
+        hollow = nn.Sequential(nn.Conv2d(3, 0, 3), nn.Conv2d(0, 4, 3))
+    assert count_macs(hollow, (3, 8, 8)).total == 0
+
+
 def test_attention_counts_in_all_and_in_no_layer():
     macs = count_macs(_Attention(), (2, 3, 8))
     assert macs.layers == {"project": 6 * 8 * 8}
@@ -108,7 +185,7 @@ def test_original_weights_are_the_trainable_ones(build):
     assert original_weights(network) == 4 * 9 + 2 * 4 + 3
 
 
-MACS = Macs(1000, {"conv": 600, "fc": 300})
+MACS = Macs(1000, {"conv": 600, "fc": 300}, 3000)
 
 
 def _coded(name, index, bits):
@@ -139,7 +216,7 @@ def test_a_layer_without_a_tensor_costs_32_bits():
 
 
 def test_bops_of_zero_weights_are_zero():
-    macs = Macs(600, {"conv": 600})
+    macs = Macs(600, {"conv": 600}, 1800)
     bops = relative_bops(macs, [_coded("conv.weight", [[0, 0]], 4)], 600)
     assert (bops["bops"], bops["rel_bops"], bops["rel_bops_dense"]) == (0, 0, 4 / 32)
 

@@ -40,6 +40,7 @@ def report():
     def make(epoch=1, accuracy=0.9, rate=4.0, trial_id="t1", **more):
         metrics = {"epoch": epoch, "loss": 0.5, "accuracy": accuracy, "rate": rate, "size": int(rate * 1250)}
         metrics |= {"ratio": 32 / rate, "sparsity": 0.5, "mean_bits": rate, "gops": 0.001, "bops": 1e6}
+        metrics |= {"parameters": 10_000, "macs": 500_000, "training_gops": 0.003}
         metrics |= {"rel_bops": rate / 32, "rel_bops_dense": rate / 32, "learning_rate": 1e-3}
         metrics |= {"images_per_second": 1000.0, "seconds": 0.1, "failed": False, "done": epoch == 2}
         return {

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from compress.metrics import Macs
 from search.ground import advice, dense_line, dry_size, open_space, plain_dense, trial_estimate
 from search_spaces import Space
 from search_spaces.sections import DIRECTIONS
@@ -113,7 +114,10 @@ def test_a_search_of_over_an_hour_on_a_cpu_names_the_flags_that_make_it_smaller(
 
 
 def test_the_dense_reference_has_every_objective():
-    reference = plain_dense(Dense({"w": np.zeros(1)}, "trained here", 0.9, 1000, 0.5))
+    reference = plain_dense(
+        Dense({"w": np.zeros(1)}, "trained here", 0.9, 1000, 0.5), Macs(250_000_000, {}, 700_000_000)
+    )
     assert set(DIRECTIONS) == set(reference)
     assert (reference["accuracy"], reference["size"], reference["gops"]) == (0.9, 4000, 0.5)
+    assert (reference["parameters"], reference["macs"], reference["training_gops"]) == (1000, 250_000_000, 1.4)
     assert reference["bops"] == 0.25e9 * 32 * 32

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from compress.metrics import count_macs
 from search.folder import ARTIFACTS
 from search.plan import Plan
 from search_spaces import Space
@@ -21,6 +22,12 @@ def plan():
     price = Price(step_seconds=0.1, epoch_seconds=1.0, trial_seconds=5.0, test_seconds=2.0)
     opened = SimpleNamespace(space=Space.load("smoke"), task=task, start=Start("train", "here", "holdout-20"))
     return Plan(opened, dense, price, {"cpu": 1.0, "gpu": 0.0}, 2, "cpu")
+
+
+def test_the_reference_counts_the_dense_network(plan):
+    reference, macs = plan.reference(), count_macs(tiny_task().build(), (1, 8, 8))
+    assert (reference["macs"], reference["training_gops"]) == (macs.total, macs.training_gops)
+    assert (reference["accuracy"], reference["parameters"], reference["rate"]) == (0.9, 1, 32.0)
 
 
 def with_wall(plan, seconds):

@@ -16,6 +16,7 @@ def wrong(kind, plain):
 def test_every_objective_is_a_reported_metric():
     assert set(DIRECTIONS) <= set(Metrics.__dataclass_fields__)
     assert set(DIRECTIONS.values()) == {"max", "min"}
+    assert {"parameters", "macs", "gops", "training_gops"} <= {n for n, way in DIRECTIONS.items() if way == "min"}
 
 
 def test_defaults_are_those_of_the_documentation():

@@ -237,6 +237,38 @@ def test_momentum_is_sgds(small):
     assert space.config({"base.momentum": 0.5})["optimizer"]["base"] == {"lr": 0.1, "weight_decay": 0, "momentum": 0.5}
 
 
+SCHEDULED = """
+method: baseline
+task: {network: mlp, data: digits, start: scratch, batch_size: 100}
+objectives: {accuracy: max, rate: min, training_gops: min}
+budget: {epochs: 3, images: 300}
+optimizer: {name: %s, base: {lr: 1e-2%s}, %s}
+"""
+TEN_TIMES_LESS_TWICE = [1e-2, 1e-3, 1e-4]
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("sgd", ", momentum: 0.9"), ("adam", ", weight_decay: 1e-4"), ("adamw", "")]
+)
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("schedule: multistep, milestones: [0.33, 0.66]", TEN_TIMES_LESS_TWICE),
+        ("schedule: multistep, milestones: [1, 2], gamma: 0.1", TEN_TIMES_LESS_TWICE),
+        ("schedule: poly, power: 2", [1e-2 * (1 - step / 9) ** 2 for step in (2, 5, 8)]),
+        ("schedule: poly", [1e-2 * (1 - step / 9) ** 0.9 for step in (2, 5, 8)]),
+    ],
+)
+def test_optimizers_and_schedules_work_from_yaml(tmp_path, name, more, schedule, rates):
+    (tmp_path / "mine.yaml").write_text(SCHEDULED % (name, more, schedule))
+    space = Space.load(str(tmp_path / "mine.yaml"))
+    task, start = open_task(space.task, tmp_path)
+    trainer = Trainer(task, recipe_of(space.config({})), start.state, torch.device("cpu"))
+    assert type(trainer.optimizer).__name__.lower() == name
+    assert trainer.optimizer.param_groups[0].get("momentum") == (0.9 if name == "sgd" else None)
+    assert [trainer.epoch().learning_rate for _ in rates] == pytest.approx(rates)
+
+
 # points
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from tasks import Arrays, Source
 from tasks.data import split_source
-from tasks.torchvision_import import import_timm
+from tasks.torchvision_import import import_timm, import_torchvision
 
 
 class _Files(http.server.BaseHTTPRequestHandler):
@@ -74,6 +74,13 @@ def timm():
     if not find_spec("timm"):
         pytest.skip("timm is not installed")
     return import_timm()
+
+
+@pytest.fixture(scope="session")
+def torchvision():
+    if not find_spec("torchvision"):
+        pytest.skip("torchvision is not installed")
+    return import_torchvision()
 
 
 @pytest.fixture

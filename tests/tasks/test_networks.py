@@ -22,6 +22,8 @@ COUNTS = {
     "vgg16": 14724042,
     "vgg19": 20035018,
 }
+NEEDS = {"vit_tiny": "timm", "mobilenet_v2": "torchvision"}
+NEEDS |= {f"resnet{depth}": "torchvision" for depth in (18, 34, 50, 101, 152)}
 MNIST_COUNTS = {"lenet300": 266610, "lenet5": 431080}
 
 
@@ -38,8 +40,8 @@ def refused(name, shape=CIFAR, **arguments):
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_a_network_maps_pictures_to_logits(name, request):
-    if name == "vit_tiny":
-        request.getfixturevalue("timm")
+    if name in NEEDS:
+        request.getfixturevalue(NEEDS[name])
     arguments = {"patch_size": 8} if name == "vit_tiny" else {}
     network = build_network(name, CIFAR, 7, arguments)
     logits = network(torch.randn(2, *CIFAR))
@@ -81,10 +83,12 @@ def resnet_macs(blocks, maps, size, classes):
         ("resnet110", 18, 16, 1_727_962, 252_887_680),
         ("resnet20", 3, 64, 4_286_026, 643_500_544),
         ("resnet56", 9, 64, 13_586_506, 2_002_455_040),
+        ("resnet110", 18, 64, 27_537_226, 4_040_886_784),
     ],
 )
 def test_deep_and_wide_networks_have_their_counts(name, blocks, maps, weights, macs):
-    network = build_network(name, CIFAR, 10, {"maps": maps})
+    with torch.device("meta"):
+        network = build_network(name, CIFAR, 10, {"maps": maps})
     assert count(network) == resnet_count(blocks, maps, 3, 10) == weights
     assert count_macs(network, CIFAR).total == resnet_macs(blocks, maps, 32, 10) == macs
 
@@ -128,7 +132,7 @@ def test_pictures_that_are_too_small_are_refused(name):
 
 def test_unknown_names_and_arguments_name_the_nearest():
     assert "did you mean 'resnet20'" in refused("resnet200")
-    assert "valid: lenet300, lenet5, mlp, resnet110, resnet20" in refused("zzz")
+    assert "valid: lenet300, lenet5, mlp, mobilenet_v2, resnet101, resnet110" in refused("zzz")
     assert refused("resnet20", mapz=3) == "network 'resnet20': unknown argument 'mapz'; did you mean 'maps'?"
 
 

@@ -23,6 +23,17 @@ def test_convolutions_are_the_published_ones_each_with_a_norm(depth):
     assert [(m.in_features, m.out_features) for m in network.modules() if isinstance(m, nn.Linear)] == [(512, 10)]
 
 
+@pytest.mark.parametrize("depth", sorted(WIDTHS))
+def test_names_of_the_features_are_torchvisions_of_the_kind_with_norms_without_the_biases_that_norms_undo(
+    depth, torchvision
+):
+    with torch.device("meta"):
+        ours, theirs = Vgg((3, 32, 32), 10, depth), getattr(torchvision.models, f"vgg{depth}_bn")().features
+    norms = {n for n, m in theirs.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    names = {n for n in theirs.state_dict() if not n.endswith(".bias") or n.removesuffix(".bias") in norms}
+    assert set(ours.features.state_dict()) == names
+
+
 def test_four_poolings_leave_a_sixteenth():
     network, shapes = Vgg((3, 32, 32), 10, 11), []
     network.features.register_forward_hook(lambda m, i, o: shapes.append(tuple(o.shape)))

@@ -297,11 +297,22 @@ def test_dense_macs_are_those_of_the_dense_network_whatever_was_measured_first()
     assert trainer.dense_macs.total == count_macs(trainer.build(), (1, 8, 8)).total > 640
 
 
+def test_networks_of_the_same_shapes_in_other_layers_are_counted_apart():
+    trainer = trainer_of()
+    one, other = (nn.Sequential(nn.Flatten(), nn.Sequential()) for _ in range(2))
+    one.append(nn.Linear(64, 10))
+    other[1].append(nn.Linear(64, 10))
+    assert (dict(trainer._count(one).layers), dict(trainer._count(other).layers)) == ({"2": 640}, {"1.0": 640})
+
+
 def test_metrics_of_the_shipped_network_agree_with_each_other():
     trainer = tiny_trainer("deadzone")
     metrics = trainer.epoch()
     assert metrics.epoch == trainer.epochs_done == 1
-    assert metrics.gops == 2 * count_macs(trainer.shipped.network, (1, 8, 8)).total / 1e9
+    macs = count_macs(trainer.shipped.network, (1, 8, 8))
+    assert (metrics.macs, metrics.gops, metrics.training_gops) == (macs.total, macs.gops, macs.training_gops)
+    assert metrics.parameters == sum(p.numel() for p in trainer.shipped.network.parameters()) == trainer.weights
+    assert 2 < metrics.training_gops / metrics.gops < 3
     assert metrics.rel_bops <= metrics.rel_bops_dense <= 1
     assert metrics.images_per_second > 0
     assert metrics.seconds > 0
