@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from compress.codecs import CODECS, codec_for, model_of
 from compress.header import ArtifactError, Row, pack, unpack
-from compress.symbols import Symbols
+from compress.shrink import shrink
+from compress.symbols import CHANNELWISE, Symbols
 
 __all__ = ["Artifact", "ArtifactError", "Section", "decode", "decompress", "encode", "load", "save"]
 
@@ -50,8 +51,13 @@ class Artifact:
     sections: Sequence[Section] = ()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Hard weights by name, float32."""
-        return {t.name: torch.from_numpy(t.weights()) for t in self.tensors}
+        """Hard weights by name, float32, of the network that :func:`load` builds: what has left it is not there."""
+        held = [t for t in self.tensors if t.index.size or not np.prod(t.dense_shape)]
+        return {t.name: torch.from_numpy(t.weights()) for t in held}
+
+    def dense_state_dict(self) -> dict[str, Tensor]:
+        """Hard weights of the dense network, zeros where channels have left."""
+        return {t.name: torch.from_numpy(t.dense()) for t in self.tensors}
 
 
 def encode(card: Mapping[str, Any], tensors: Sequence[Symbols]) -> bytes:
@@ -61,13 +67,19 @@ def encode(card: Mapping[str, Any], tensors: Sequence[Symbols]) -> bytes:
         floats = b"".join(np.asarray(v, dtype="<f4").tobytes() for v in tensor.floats.values())
         codec = codec_for(tensor.index)
         section = floats + CODECS[codec].encode(tensor.index)
-        counts = {name: int(np.size(v)) for name, v in tensor.floats.items()}
-        shape = tuple(tensor.index.shape)
-        rows.append(Row(tensor.name, shape, codec, tensor.decoder, tensor.bits, counts, len(section)))
+        counts = {name: _dense_count(tensor, int(np.size(v))) for name, v in tensor.floats.items()}
+        shape, cuts = tuple(tensor.dense_shape), (tensor.rows, tensor.columns)
+        rows.append(Row(tensor.name, shape, codec, tensor.decoder, tensor.bits, counts, len(section), *cuts))
         sections.append(section)
     header = pack(card, rows)
     body = b"".join([_PREFIX.pack(MAGIC, VERSION, len(header)), header, *sections])
     return body + struct.pack("<I", zlib.crc32(body))
+
+
+def _dense_count(tensor: Symbols, count: int) -> int:
+    """Floats that the dense tensor would have: of one a channel."""
+    cut = tensor.rows is not None and tensor.decoder in CHANNELWISE and count == len(tensor.index) != 1
+    return tensor.dense_shape[0] if cut else count
 
 
 def decode(data: bytes, max_elements: int = 2**28) -> Artifact:
@@ -104,21 +116,21 @@ def _open(data: bytes) -> tuple[dict[str, Any], list[Row], int]:
 
 def _section(row: Row, data: bytes) -> tuple[Symbols, Section]:
     """Decode one tensor."""
-    if len(data) != row.length or 4 * sum(row.floats.values()) > row.length:
+    if len(data) != row.length or 4 * sum(map(row.count, row.floats)) > row.length:
         raise ArtifactError(f"section {row.name!r}: {row.length} bytes declared, {len(data)} left in the file")
     floats, at = {}, 0
-    for key, count in row.floats.items():
-        floats[key] = np.frombuffer(data, dtype="<f4", count=count, offset=at).astype(np.float32)
-        at += 4 * count
+    for key in row.floats:
+        floats[key] = np.frombuffer(data, dtype="<f4", count=row.count(key), offset=at).astype(np.float32)
+        at += 4 * row.count(key)
     try:
-        index = CODECS[row.codec].decode(data[at:], row.shape)
-        tensor = Symbols(row.name, index, row.decoder, floats, row.bits)
-        fits = tensor.weights().shape == row.shape and (index.dtype.kind == "f") == (row.decoder == "raw")
+        index = CODECS[row.codec].decode(data[at:], row.held)
+        tensor = Symbols(row.name, index, row.decoder, floats, row.bits, row.rows, row.columns)
+        fits = tensor.weights().shape == row.held and (index.dtype.kind == "f") == (row.decoder == "raw")
     except (ValueError, TypeError) as error:
         raise ArtifactError(f"section {row.name!r}: {error}") from error
     if not fits:
         raise ArtifactError(f"section {row.name!r}: index map and floats do not fit the decoder {row.decoder!r}")
-    return tensor, Section(row.name, row.codec, model_of(row.codec, data[at:], row.shape), row.length)
+    return tensor, Section(row.name, row.codec, model_of(row.codec, data[at:], row.held), row.length)
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
@@ -178,9 +190,17 @@ def _fits(build: Callable[[Mapping[str, Any]], nn.Module], card: Mapping[str, An
 
 
 def load_into(network: nn.Module, artifact: Artifact) -> nn.Module:
-    """Fill ``network`` with the artifact's weights and set it to evaluation."""
+    """Fill ``network`` with the artifact's weights and set it to evaluation; a smaller one where channels have left."""
     try:
-        network.load_state_dict(artifact.state_dict())
+        network.load_state_dict(artifact.dense_state_dict())
     except RuntimeError as error:
         raise ArtifactError(f"tensors do not fit the network: {str(error).splitlines()[-1].strip()}") from error
-    return network.eval()
+    if all(t.rows is None and t.columns is None for t in artifact.tensors):
+        return network.eval()
+    smaller = shrink(network.eval(), artifact.card.get("input_shape", ()), fold=False)
+    wanted = {n: tuple(v.shape) for n, v in artifact.state_dict().items()}
+    found = {n: tuple(v.shape) for n, v in smaller.state_dict().items() if not n.endswith("num_batches_tracked")}
+    if wanted != found:
+        names = [n for n in {**wanted, **found} if wanted.get(n) != found.get(n)]
+        raise ArtifactError(f"section {names[0]!r}: channels have left that this network cannot do without")
+    return smaller

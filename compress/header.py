@@ -1,26 +1,34 @@
 """The header: what a file's network is for, and a table of its tensors; JSON, deflated from a dictionary of what headers say.
 
 The table lists *kinds*, the different [codec, decoder, weight bits, {decoder float: count}] that occur; and of each tensor its
-name, shape, the number of its kind, and the bytes of its section where the codec does not fix them.
+name, shape, the number of its kind, and the bytes of its section where the codec does not fix them. Where channels have left
+the network, *sets* are bitmaps of what is there, and every tensor has the number of its set of rows and of columns, 0 for all.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compress.codecs import CODECS
-from compress.symbols import DECODERS
+from compress.symbols import CHANNELWISE, DECODERS
 
 __all__ = ["ArtifactError", "Row", "pack", "unpack"]
 
+Bools = NDArray[np.bool_]
+_HEX = re.compile("[0-9a-f]*")
 _LIMIT = 1 << 26  # bytes of JSON; a network of 100,000 tensors needs less
 _BOUND = 1 << 63  # of every count
 _COLUMNS = ("kinds", "names", "shapes", "kind", "lengths")
+_CUTS = ("sets", "rows", "columns")  # there where channels have left
 
 # Part of the format: what is often in a header, the likeliest last. To change one byte of it is to change the version.
 _COMMON = (
@@ -56,7 +64,7 @@ class ArtifactError(ValueError):
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor of the table; ``length`` bytes of section, decoder floats included."""
+    """One tensor of the table, of the dense network's ``shape``; ``length`` bytes of section, decoder floats included."""
 
     name: str
     shape: tuple[int, ...]
@@ -65,11 +73,22 @@ class Row:
     bits: float
     floats: Mapping[str, int]
     length: int
+    rows: Bools | None = None
+    columns: Bools | None = None
 
     @property
     def elements(self) -> int:
-        """Numbers in the tensor."""
+        """Numbers in the dense tensor."""
         return math.prod(self.shape)
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """Shape of what the section holds."""
+        return _held(self.shape, self.rows, self.columns)
+
+    def count(self, name: str) -> int:
+        """How many floats of this name the section holds: one a channel, of those that are there."""
+        return _count(self.floats[name], self.decoder, self.shape, self.rows)
 
     def kind(self) -> list[Any]:
         """What tensors have in common."""
@@ -92,10 +111,27 @@ def pack(card: Mapping[str, Any], rows: Sequence[Row]) -> bytes:
         "shapes": [list(row.shape) for row in rows],
         "kind": [kinds.index(row.kind()) for row in rows],
         "lengths": [row.length for row in rows if row.told()],
+        **_sets(rows),
     }
     text = json.dumps({**card, "tensors": table}, separators=(",", ":")).encode()
     packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_COMMON)
     return packer.compress(text) + packer.flush()
+
+
+def _sets(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """The columns of the table that say what has left; none where nothing has."""
+    sets: list[str] = []
+
+    def number(part: Bools | None) -> int:
+        if part is None:
+            return 0
+        text = np.packbits(part).tobytes().hex()
+        if text not in sets:
+            sets.append(text)
+        return sets.index(text) + 1
+
+    numbers = {"rows": [number(row.rows) for row in rows], "columns": [number(row.columns) for row in rows]}
+    return {"sets": sets, **numbers} if sets else {}
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], list[Row]]:
@@ -119,21 +155,25 @@ def unpack(data: bytes) -> tuple[dict[str, Any], list[Row]]:
 def _rows(table: Any) -> list[Row]:
     if (
         not isinstance(table, dict)
-        or set(table) != set(_COLUMNS)
-        or not all(isinstance(table[c], list) for c in _COLUMNS)
+        or set(table) not in (set(_COLUMNS), {*_COLUMNS, *_CUTS})
+        or not all(isinstance(column, list) for column in table.values())
     ):
         raise ArtifactError(f"header: tensors must be a table of {', '.join(_COLUMNS)}")
     kinds = [_kind(kind) for kind in table["kinds"]]
     names, shapes, numbers, lengths = table["names"], table["shapes"], table["kind"], iter(table["lengths"])
     if not len(names) == len(shapes) == len(numbers):
         raise ArtifactError(f"header: {len(names)} names, {len(shapes)} shapes, {len(numbers)} kinds of tensors")
+    cuts = [table.get(c, [0] * len(names)) for c in _CUTS[1:]]
+    if any(len(column) != len(names) for column in cuts):
+        raise ArtifactError(f"header: {len(names)} names, other numbers of rows and columns")
     rows = []
-    for name, shape, number in zip(names, shapes, numbers, strict=True):
+    for name, shape, number, *cut in zip(names, shapes, numbers, *cuts, strict=True):
         if not isinstance(name, str) or not _counts(shape) or len(shape) > 32:
             raise ArtifactError(f"section {str(name)[:40]!r}: expected a name and a shape of at most 32 whole numbers")
         if not _counts([number]) or number >= len(kinds):
             raise ArtifactError(f"section {name[:40]!r}: kind {str(number)[:20]!r}, expected one below {len(kinds)}")
-        rows.append(_row(name, tuple(shape), kinds[number], lengths))
+        parts = [_part(name, shape, axis, n, table.get("sets", [])) for axis, n in enumerate(cut)]
+        rows.append(_row(name, tuple(shape), kinds[number], lengths, parts))
     if next(lengths, None) is not None:
         raise ArtifactError("header: more lengths than sections")
     return rows
@@ -152,13 +192,48 @@ def _kind(kind: Any) -> tuple[str, str, float, dict[str, int]]:
     return codec, decoder, float(bits), floats
 
 
-def _row(name: str, shape: tuple[int, ...], kind: tuple[str, str, float, dict[str, int]], lengths: Any) -> Row:
+def _part(name: str, shape: Sequence[int], axis: int, number: Any, sets: Sequence[Any]) -> Bools | None:
+    """The bitmap of one axis."""
+    if number == 0 and type(number) is int:
+        return None
+    if not _counts([number]) or number > len(sets) or axis >= len(shape):
+        raise ArtifactError(f"section {name[:40]!r}: no set {str(number)[:20]!r} for axis {axis}")
+    text, size = sets[number - 1], shape[axis]
+    if not isinstance(text, str) or len(text) != 2 * (-(-size // 8)) or not _HEX.fullmatch(text):
+        raise ArtifactError(f"section {name[:40]!r}: a set of axis {axis} must be {size} bits")
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))
+    if bits[size:].any():
+        raise ArtifactError(f"section {name[:40]!r}: a set of axis {axis} must be {size} bits and zeros")
+    return bits[:size].astype(bool)
+
+
+def _row(
+    name: str,
+    shape: tuple[int, ...],
+    kind: tuple[str, str, float, dict[str, int]],
+    lengths: Any,
+    parts: Sequence[Bools | None],
+) -> Row:
     codec, decoder, bits, floats = kind
     width = CODECS[codec].width
-    length: Any = next(lengths, None) if width is None else 4 * sum(floats.values()) + width * math.prod(shape)
+    length: Any = 0
+    if width is None:
+        length = next(lengths, None)
+    else:
+        counts = [_count(n, decoder, shape, parts[0]) for n in floats.values()]
+        length = 4 * sum(counts) + width * math.prod(_held(shape, *parts))
     if not _counts([length]):
         raise ArtifactError(f"section {name[:40]!r}: its length must be a whole number from 0")
-    return Row(name, shape, codec, decoder, bits, floats, length)
+    return Row(name, shape, codec, decoder, bits, floats, length, *parts)
+
+
+def _held(shape: Sequence[int], rows: Bools | None, columns: Bools | None) -> tuple[int, ...]:
+    sizes = [int(p.sum()) if p is not None else n for p, n in zip((rows, columns), shape, strict=False)]
+    return (*sizes, *shape[len(sizes) :])
+
+
+def _count(count: int, decoder: str, shape: Sequence[int], rows: Bools | None) -> int:
+    return int(rows.sum()) if rows is not None and decoder in CHANNELWISE and count == shape[0] > 1 else count
 
 
 def _counts(values: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,20 @@ from numpy.typing import NDArray
 
 from compress.transforms import from_frequencies
 
-__all__ = ["DECODERS", "Symbols", "raw", "weight_bits"]
+__all__ = ["CHANNELWISE", "DECODERS", "Symbols", "raw", "weight_bits"]
 
 Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+CHANNELWISE = ("uniform", "deadzone")  # decoders whose floats may be one for each entry of the first axis
 
 
 def _per_channel(values: Floats, like: NDArray[np.generic]) -> Floats:
     """Shape (1,) or (C,) -> broadcastable over a tensor whose first axis is the output channel."""
     if values.size != 1 and (not like.ndim or values.size != len(like)):
         raise ValueError(f"{values.size} floats for a tensor of shape {like.shape}, expected one or one a channel")
-    return values.reshape((-1,) + (1,) * (like.ndim - 1)) if like.ndim and values.size > 1 else values.reshape(())
+    if like.ndim and values.size != 1:
+        return values.reshape(values.size, *[1] * (like.ndim - 1))
+    return values.reshape(())
 
 
 def _raw(index: NDArray[np.generic]) -> Floats:
@@ -65,7 +69,8 @@ class Symbols:
     """One tensor as its decoder sees it.
 
     ``index`` has the tensor's shape: integers, or float32 or float16 for the decoder ``raw``. ``floats`` are the decoder's
-    arguments by name, float32 of shape (1,) or (output channels,). ``bits`` is the width counted in BOPs.
+    arguments by name, float32 of shape (1,) or (output channels,). ``bits`` is the width counted in BOPs. Where channels have
+    left, ``rows`` and ``columns`` say which entries of the dense tensor's first and second axis are there.
     """
 
     name: str
@@ -73,6 +78,35 @@ class Symbols:
     decoder: str = "raw"
     floats: Mapping[str, Floats] = field(default_factory=dict)
     bits: float = 32.0
+    rows: Bools | None = None
+    columns: Bools | None = None
+
+    @property
+    def dense_shape(self) -> tuple[int, ...]:
+        """Of the tensor in the dense network."""
+        axes = [len(p) for p in (self.rows, self.columns) if p is not None]
+        start = 0 if self.rows is not None else 1
+        return (*self.index.shape[:start], *axes, *self.index.shape[start + len(axes) :]) if axes else self.index.shape
+
+    def cut(self, rows: Bools | None, columns: Bools | None) -> Symbols:
+        """A dense tensor without the other entries of its first two axes."""
+        index, floats = self.index, dict(self.floats)
+        if rows is not None:
+            index = index[rows]
+            if self.decoder in CHANNELWISE:
+                floats = {n: v[rows] if v.size == len(rows) > 1 else v for n, v in floats.items()}
+        index = index if columns is None else index[:, columns]
+        return replace(self, index=np.ascontiguousarray(index), floats=floats, rows=rows, columns=columns)
+
+    def dense(self) -> Floats:
+        """Hard weights of the dense network's tensor, zeros where entries have left."""
+        weights, whole = self.weights(), np.zeros(self.dense_shape, np.float32)
+        if self.columns is None:
+            whole[... if self.rows is None else self.rows] = weights
+        else:
+            rows = np.ones(whole.shape[0], bool) if self.rows is None else self.rows
+            whole[np.ix_(rows, self.columns)] = weights
+        return whole
 
     def nonzero(self) -> int:
         """Weights other than zero; of frequencies it is the taps that count."""

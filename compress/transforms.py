@@ -63,7 +63,7 @@ def from_frequencies(name: str, coefficients: Floats) -> Floats:
     if math.prod(coefficients.shape[2:]) > _MOST_TAPS:
         raise ValueError(f"kernels of {coefficients.shape[2:]} taps, expected {_MOST_TAPS} at most")
     matrix = TRANSFORMS[name](coefficients.shape[2:])
-    flat = coefficients.reshape(*coefficients.shape[:2], -1)
+    flat = coefficients.reshape(*coefficients.shape[:2], math.prod(coefficients.shape[2:]))
     taps = np.zeros_like(flat)
     for row, frequency in zip(matrix, np.moveaxis(flat, 2, 0), strict=True):
         taps += frequency[..., None] * row

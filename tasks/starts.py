@@ -112,7 +112,7 @@ def _from_file(path: Path, data: str) -> Start:
     held_out = str(card.get("split", "")).startswith("holdout") and card.get("data") == data
     split = "holdout" if held_out else "test-halves"
     return Start(
-        "artifact", path.name, split, artifact.state_dict(), *_normalisation(path, card), str(card.get("fingerprint"))
+        "artifact", path.name, split, artifact.dense_state_dict(), *_normalisation(path, card), str(card.get("fingerprint"))
     )
 
 

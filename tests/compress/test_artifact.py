@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compress import header
 from compress.artifact import Artifact, ArtifactError, decode, decompress, encode, load, load_into, read, save
 from compress.codecs import CODECS
 from compress.header import _COMMON as COMMON
@@ -20,6 +21,10 @@ STEP = np.array([0.5], np.float32)
 def _deflate(text):
     packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=COMMON)
     return packer.compress(text) + packer.flush()
+
+
+def _deflate_json(plain):
+    return _deflate(json.dumps(plain).encode())
 
 
 def _pack(header, sections=b"", magic=b"RFNT", version=2):
@@ -456,3 +461,50 @@ def test_load_into_accepts_a_decoded_file(build):
     assert load_into(target, artifact) is target
     assert torch.equal(target.fc.weight, source.fc.weight)
     assert torch.equal(target.bn.running_mean, source.bn.running_mean)
+
+
+CONV = np.arange(-36, 36, dtype=np.int32).reshape(4, 2, 3, 3)
+SETS = (np.array([1, 0, 1, 1], bool), np.array([0, 1], bool))
+
+
+@pytest.mark.parametrize(
+    ("decoder", "floats"), [("uniform", 4), ("uniform", 1), ("deadzone", 4), ("dct", 9), ("raw", 0)]
+)
+@pytest.mark.parametrize(("rows", "columns"), [SETS, (SETS[0], None), (None, SETS[1]), (SETS[0] & False, SETS[1])])
+def test_what_is_cut_comes_back_between_zeros(decoder, floats, rows, columns):
+    names = {"deadzone": ("step", "shift"), "raw": ()}.get(decoder, ("step",))
+    values = {name: np.arange(1, floats + 1, dtype=np.float32) for name in names}
+    whole = Symbols("w", CONV if names else CONV.astype(np.float32), decoder, values)
+    cut = whole.cut(rows, columns)
+    back = decode(encode({}, [cut])).tensors[0]
+    expected = whole.weights()
+    for axis, part in enumerate((rows, columns)):
+        if part is not None:
+            np.moveaxis(expected, axis, 0)[~part] = 0
+    assert np.array_equal(back.dense(), expected)
+    assert np.array_equal(back.weights(), cut.weights())
+    assert back.dense_shape == CONV.shape
+    assert len(encode({}, [cut])) < len(encode({}, [whole])) + 60
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sets": ["b0", 7]}, "a set of axis 1 must be 2 bits"),
+        ({"sets": ["b0", "4"]}, "a set of axis 1 must be 2 bits"),
+        ({"sets": ["b0", "4g"]}, "a set of axis 1 must be 2 bits"),
+        ({"sets": ["b0", "41"]}, "a set of axis 1 must be 2 bits and zeros"),
+        ({"sets": ["b0"]}, "no set '2' for axis 1"),
+        ({"rows": [-1]}, "no set '-1' for axis 0"),
+        ({"rows": [True]}, "no set 'True' for axis 0"),
+        ({"rows": []}, "1 names, other numbers of rows and columns"),
+        ({"rows": {}}, "tensors must be a table"),
+    ],
+)
+def test_a_wrong_set_is_named(change, message):
+    row = header.Row("w", (4, 2, 3, 3), "context", "uniform", 8.0, {"step": 1}, 10, *SETS)
+    text = zlib.decompressobj(-15, zdict=COMMON).decompress(header.pack({}, [row]))
+    table = json.loads(text)["tensors"]
+    assert header.unpack(_deflate_json({"tensors": table}))[1][0].held == (3, 1, 3, 3)
+    with pytest.raises(ArtifactError, match=message):
+        header.unpack(_deflate_json({"tensors": {**table, **change}}))
