@@ -76,8 +76,15 @@ class Method(ABC):
     def on_epoch(self, model: nn.Module, progress: float, batches: Batches) -> None:
         """Before an epoch."""
 
+    def learning_rate(self, progress: float, schedule: Callable[[float], float]) -> float:
+        """Factor of the learning rate; ``schedule`` maps a progress to the optimizer's own."""
+        return schedule(progress)
+
+    def proximal(self, model: nn.Module, progress: float, rate: float) -> None:
+        """Proximal step of a penalty that stands in no loss, of size ``rate`` (that of ``base``), after an optimizer step."""
+
     def on_step(self, model: nn.Module, progress: float) -> None:
-        """After an optimizer step."""
+        """After an optimizer step and its proximal step."""
 
     @abstractmethod
     def symbols(self, model: nn.Module) -> list[Symbols]:

@@ -19,6 +19,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
+Bend = Callable[[float, Callable[[float], float]], float]
 GROUPS = ("base", "dz", "bit", "step", "prior")
 _FUSED = {"cpu", "cuda"}  # one kernel a step instead of a dozen a tensor
 
@@ -99,9 +100,15 @@ def build_optimizer(knobs: OptimizerKnobs, groups: Mapping[str, list[nn.Paramete
     return OPTIMIZERS[knobs.name]([row for row in rows if row["params"]], fused=kinds <= _FUSED or None)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, knobs: OptimizerKnobs, progress: float) -> float:
-    """Set every group's rate for ``progress`` and return that of the first."""
-    factor = learning_rate_factor(knobs.schedule, progress, knobs.shape)
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, knobs: OptimizerKnobs, progress: float, bend: Bend | None = None
+) -> float:
+    """Set every group's rate for ``progress`` and return that of the first; ``bend`` makes a factor of the schedule."""
+
+    def schedule(progress: float) -> float:
+        return learning_rate_factor(knobs.schedule, progress, knobs.shape)
+
+    factor = bend(progress, schedule) if bend else schedule(progress)
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
     return float(optimizer.param_groups[0]["lr"])

@@ -95,7 +95,9 @@ def test_names_that_lead_nowhere_are_found_out():
 
 def test_the_spaces_that_are_named_exist():
     named = {
-        word for word in NAME.findall(PAGE.read_text()) if re.fullmatch(r"(deadzone|baseline|uniform|epr)_\w+", word)
+        word
+        for word in NAME.findall(PAGE.read_text())
+        if re.fullmatch(r"(deadzone|baseline|uniform|epr|swd|slimming)_\w+", word)
     }
     assert named
     assert named <= set(available()), yaml.safe_dump(sorted(named))

@@ -138,7 +138,10 @@ class Trainer:
             ratio=4 * self.weights / size,
             sparsity=counts.sparsity,
             mean_bits=counts.mean_bits,
-            gops=2 * macs.total / 1e9,
+            parameters=original_weights(network),
+            macs=macs.total,
+            gops=macs.gops,
+            training_gops=macs.training_gops,
             **relative_bops(macs, tensors, self.dense_macs.total),
             learning_rate=learning_rate,
             images_per_second=images_per_second,
@@ -198,7 +201,7 @@ class Trainer:
         steps = math.ceil(self.images / self.task.spec.batch_size)
         for number, (inputs, labels) in enumerate(self._batches(self.epochs_done)):
             progress = (self.epochs_done + number / steps) / self.recipe.epochs
-            rate = set_learning_rate(self.optimizer, self.knobs, progress)
+            rate = set_learning_rate(self.optimizer, self.knobs, progress, self.method.learning_rate)
             total += self.step(inputs, labels, progress) * len(labels)
             seen += len(labels)
         loss = float(total) / max(seen, 1)
@@ -220,6 +223,7 @@ class Trainer:
                 loss = loss + penalty(step)
         loss.backward()
         self.optimizer.step()
+        self.method.proximal(self.model, progress, self.optimizer.param_groups[0]["lr"])
         self.method.on_step(self.model, progress)
         return loss.detach()
 
@@ -267,7 +271,7 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _count(self, network: nn.Module) -> Macs:
-        shapes = tuple(tuple(p.shape) for p in network.parameters())
+        shapes = tuple((name, tuple(p.shape)) for name, p in network.named_parameters())
         if shapes not in self._macs:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -137,3 +137,10 @@ def test_from_plain_reads_nested_data():
 def test_from_plain_of_nothing_is_the_defaults():
     assert OptimizerKnobs.from_plain({}) == OptimizerKnobs()
     assert OptimizerKnobs().base.lr == 1e-3
+
+
+def test_a_method_may_bend_the_schedule():
+    knobs = OptimizerKnobs(base=Group(lr=0.1), schedule="poly", power=1.0)
+    optimizer = build_optimizer(knobs, {"base": [torch.nn.Parameter(torch.ones(1))]})
+    rate = set_learning_rate(optimizer, knobs, 0.25, lambda progress, schedule: schedule(2 * progress) / 5)
+    assert rate == pytest.approx(0.1 * 0.5 / 5)
