@@ -43,7 +43,13 @@ def is_folded(network: nn.Module) -> bool:
     """Whether there are batch norms, trained ones, and none has statistics."""
     norms = [norm for _, norm in _norms(network)]
     fresh = all(bool((n.weight == 1).all() and not n.bias.any()) for n in norms)
-    return not fresh and not any(bool(n.running_mean.any() or (n.running_var != 1).any()) for n in norms)
+    return not fresh and not any(_has_statistics(n) for n in norms)
+
+
+def _has_statistics(norm: Any) -> bool:
+    """Of channels that have left, and came back as zeros, nothing is to be seen."""
+    there = norm.weight != 0
+    return bool(norm.running_mean[there].any() or (norm.running_var[there] != 1).any())
 
 
 @torch.no_grad()

@@ -103,8 +103,14 @@ class _Backward:
 
     def _same_wants(self, step: Step) -> None:
         self.wanted[step.inputs[0]] |= self.wanted[step.name]
-        if step.kind == "norm":
-            self.layers[step.layer] = Kept(self.wanted[step.name])
+
+    def _norm_wants(self, step: Step) -> None:
+        """What a filter of zeros gives is nobody's to compute, though the norm makes a constant of it."""
+        wanted = self.wanted[step.name]
+        self._ask(step.inputs[0], wanted)
+        if wanted.any():
+            self.needed.add(step.inputs[0])
+        self.layers[step.layer] = Kept(wanted)
 
     def _layer_wants(self, step: Step) -> None:
         rows, name = self.wanted[step.name], step.inputs[0]

@@ -131,3 +131,12 @@ def test_an_untrained_network_is_not_taken_for_a_folded_one(build):
     fresh = build()
     fresh.bn.reset_running_stats()
     assert not is_folded(fresh)
+
+
+def test_channels_that_came_back_as_zeros_hide_no_folded_norm(network, build):
+    state = network.state_dict() | folded_norms(network)
+    for part in _PARTS:
+        state[f"bn.{part}"][0] = 0
+    twin = build()
+    twin.load_state_dict(state)
+    assert is_folded(twin)

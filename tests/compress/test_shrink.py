@@ -247,3 +247,16 @@ def test_constants_are_what_the_network_computes():
             channels = seen[name].detach().transpose(0, 1).flatten(1)[torch.from_numpy(known)]
             expected = torch.from_numpy(constant[known])[:, None].expand_as(channels)
             torch.testing.assert_close(channels, expected, msg=name)
+
+
+def test_a_filter_of_zeros_leaves_though_its_norm_gives_a_constant():
+    made = (
+        nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3, padding=1)).double().eval()
+    )
+    with torch.no_grad():
+        made[0].weight[[0, 2]] = 0
+        made[1].bias.fill_(0.7)
+    small = shrink(made, SHAPE)
+    assert [small.get_submodule(n).weight.shape[0] for n in "01"] == [2, 4]
+    inputs = torch.randn(2, *SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(small(inputs), made(inputs))

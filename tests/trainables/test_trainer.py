@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from compress.artifact import decode, load_into
 from compress.method import KnobError
 from compress.metrics import count_macs
 from compress.quantizers import DeadzoneQuantizer
@@ -324,3 +325,24 @@ def test_the_card_names_method_network_and_data():
     assert card["method"] == "uniform"
     assert card["network"] == {"name": "tests.tiny:small_net", "kwargs": {}}
     assert (card["data"], card["split"], card["input_shape"]) == ("digits", "holdout-300", [1, 8, 8])
+
+
+@pytest.mark.parametrize("method", ["baseline", "uniform", "deadzone"])
+def test_channels_that_are_zero_have_left(method):
+    trainer = tiny_trainer(method)
+    whole = trainer.measure()
+    with torch.no_grad():
+        for name, parameter in trainer.model.named_parameters():
+            if name.startswith("conv2.") and parameter.dim():
+                parameter[:5] = -1.0 if parameter.dim() == 1 else 0.0
+    less = trainer.measure()
+    assert less.parameters == whole.parameters - 5 * (8 * 9 + 1) - 5 * 16 * 10
+    assert less.macs == whole.macs - 5 * 16 * (8 * 9 + 10)
+    assert less.size < whole.size
+    assert less.training_gops < whole.training_gops
+    network = load_into(trainer.build(), decode(trainer.shipped.data))
+    images = torch.randn(3, 1, 8, 8)
+    assert torch.equal(network(images), trainer.shipped.network(images))
+    assert {n: v.shape for n, v in network.state_dict().items() if "tracked" not in n} == {
+        n: v.shape for n, v in trainer.shipped.artifact.state_dict().items()
+    }
