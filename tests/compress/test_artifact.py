@@ -508,3 +508,28 @@ def test_a_wrong_set_is_named(change, message):
     assert header.unpack(_deflate_json({"tensors": table}))[1][0].held == (3, 1, 3, 3)
     with pytest.raises(ArtifactError, match=message):
         header.unpack(_deflate_json({"tensors": {**table, **change}}))
+
+
+def _pair():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 1, bias=False), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1, bias=False)
+    )
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_file_whose_channels_do_not_fit_each_other_is_refused(both, tmp_path):
+    rows = np.array([1, 1, 0, 1], bool)
+    first, last = (raw(f"{n}.weight", np.ones(shape)) for n, shape in ((0, (4, 1, 1, 1)), (2, (2, 4, 1, 1))))
+    tensors = [first.cut(rows, None), last.cut(None, rows) if both else last]
+    save(tmp_path / "cut.rf", encode({"input_shape": [1, 5, 5]}, tensors))
+    if both:
+        network = load(tmp_path / "cut.rf", lambda card: _pair())
+        assert network(torch.ones(1, 1, 5, 5)).unique().tolist() == [3.0]
+        assert {n: v.shape for n, v in network.state_dict().items()} == {
+            n: v.shape for n, v in decompress(tmp_path / "cut.rf").items()
+        }
+    else:
+        with pytest.raises(
+            ArtifactError, match=r"section '2\.weight': channels have left that this network cannot do without"
+        ):
+            load(tmp_path / "cut.rf", lambda card: _pair())
