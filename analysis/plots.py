@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FrontCurve", "FrontLike", "draw_front", "front_curve"]
+__all__ = ["FrontCurve", "FrontLike", "costs", "draw_front", "front_curve"]
 
 _NAMES = {
     "rate": "bits a weight",
@@ -24,6 +24,7 @@ _NAMES = {
 }
 _FACTORS = {"size": 1e-3, "macs": 1e-6, "rel_bops": 100.0, "rel_bops_dense": 100.0}
 _SHOWN = 25.0  # points
+_PANELS = 3
 _BLUE, _ORANGE, _GREY = "#1f6fb2", "#d9822b", "#6b6b6b"
 
 
@@ -45,7 +46,10 @@ class FrontLike(Protocol):
 
 @dataclass(frozen=True)
 class FrontCurve:
-    """``cost``: the objective that is not accuracy, as named; accuracies in percent; rows in order of cost."""
+    """``cost``: an objective that is not accuracy, as named; accuracies in percent; rows in order of cost.
+
+    ``best``: what is on the front of accuracy and this cost alone.
+    """
 
     name: str
     cost: NDArray[np.float64]
@@ -54,16 +58,26 @@ class FrontCurve:
     dense_cost: float
     dense_accuracy: float
 
+    @property
+    def best(self) -> NDArray[np.bool_]:
+        higher = np.maximum.accumulate(np.concatenate([[-np.inf], self.validation[:-1]]))
+        return np.asarray(self.validation > higher, dtype=bool)
+
     def times_smaller(self, cost: NDArray[np.float64]) -> NDArray[np.float64]:
         """Dense cost / cost, and its own inverse; matplotlib tries 0 as well."""
         with np.errstate(divide="ignore"):
             return np.divide(self.dense_cost, cost)
 
 
-def front_curve(front: FrontLike) -> FrontCurve:
-    """Accuracy over the first objective that is not accuracy; size in kB where that is the rate or the sparsity."""
-    name = next((n for n in front.objectives if n != "accuracy"), "rate")
-    name = "size" if name in ("rate", "ratio", "sparsity") else name
+def costs(front: FrontLike) -> list[str]:
+    """The objectives that are not accuracy; the size for rate, ratio and sparsity."""
+    named = ["size" if n in ("rate", "ratio", "sparsity") else n for n in front.objectives if n != "accuracy"]
+    return list(dict.fromkeys(named)) or ["size"]
+
+
+def front_curve(front: FrontLike, name: str | None = None) -> FrontCurve:
+    """Accuracy over one of the costs, the first where none is named; sizes in kB."""
+    name = name or costs(front)[0]
     factor = _FACTORS.get(name, 1.0)
     rows = sorted(front.members, key=lambda m: float(m.metrics[name]))
     values = np.array(
@@ -75,29 +89,44 @@ def front_curve(front: FrontLike) -> FrontCurve:
 
 
 def draw_front(front: FrontLike, path: Path) -> None:
-    """The front as a PNG."""
+    """The front as a PNG: a panel a cost, and in each the line of what is best in accuracy and that cost alone."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    curve, about = front_curve(front), front.about
-    figure, axes = pyplot.subplots(figsize=(8, 4.8), dpi=150, layout="constrained")
-    axes.step(curve.cost, curve.validation, where="post", color=_BLUE, linewidth=1, alpha=0.5)
-    axes.plot(curve.cost, curve.validation, "o", color=_BLUE, markersize=6, label="validation, which picked them")
+    curves, about = [front_curve(front, name) for name in costs(front)[:_PANELS]], front.about
+    width = 8 if len(curves) == 1 else 6.4 * len(curves)
+    figure, panels = pyplot.subplots(
+        1, len(curves), figsize=(width, 4.8), dpi=150, layout="constrained", sharey=True, squeeze=False
+    )
+    for axes, curve in zip(panels[0], curves, strict=True):
+        _draw_panel(axes, curve)
+        axes.label_outer()
+    panels[0][0].set_title(
+        f"{about.get('network', '')} on {about.get('data', '')}, {about.get('space', '')}", loc="left", fontsize=11
+    )
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _draw_panel(axes: Any, curve: FrontCurve) -> None:
+    best, others = curve.best, ~curve.best
+    axes.step(curve.cost[best], curve.validation[best], where="post", color=_BLUE, linewidth=1, alpha=0.5)
+    axes.plot(
+        curve.cost[best], curve.validation[best], "o", color=_BLUE, markersize=6, label="validation, which picked them"
+    )
+    if others.any():
+        label = "on the front for another cost"
+        axes.plot(curve.cost[others], curve.validation[others], "o", color=_BLUE, alpha=0.3, markersize=5, label=label)
     if not np.isnan(curve.test).all():
         axes.plot(curve.cost, curve.test, "D", color=_ORANGE, markersize=4, markerfacecolor="none", label="test")
     dense = f"dense: {curve.dense_accuracy:.1f} %, {curve.dense_cost:,.4g} {_unit(curve.name)}"
     axes.axhline(curve.dense_accuracy, color=_GREY, linewidth=1, linestyle="--", label=dense)
     _scales(axes, curve)
-    axes.set_title(
-        f"{about.get('network', '')} on {about.get('data', '')}, {about.get('space', '')}", loc="left", fontsize=11
-    )
     axes.grid(True, which="major", linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
-    figure.savefig(path)
-    pyplot.close(figure)
 
 
 def _scales(axes: Any, curve: FrontCurve) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.plots import draw_front, front_curve
+from analysis.plots import costs, draw_front, front_curve
 from compress.metrics import Macs
 from search.front import Front, Member
 from search.ground import plain_dense
@@ -99,3 +99,14 @@ def test_equal_costs_are_drawn(tmp_path):
     same = [member(1), member(1)]
     draw_front(Front(same, {"accuracy": "max", "rate": "min"}, DENSE, Path("study"), about=ABOUT), tmp_path / "f.png")
     assert (tmp_path / "f.png").stat().st_size > 10_000
+
+
+def test_a_front_of_three_has_a_panel_a_cost_and_knows_who_is_there_for_the_other(tmp_path):
+    made = front(4, objectives=("accuracy", "rate", "gops"))
+    made.members[1].metrics["gops"] = 1.0  # small file, much work
+    assert costs(made) == ["size", "gops"]
+    assert front_curve(made, "size").best.all()
+    assert front_curve(made, "gops").best.tolist() == [True, True, True, False]
+    draw_front(made, tmp_path / "three.png")
+    with Image.open(tmp_path / "three.png") as picture:
+        assert picture.width > 1.5 * picture.height * 8 / 4.8
