@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from compress.neighbours import ContextPrior
+
 __all__ = ["PRIORS", "FactorisedPrior", "GridPrior", "LaplacePrior", "LogisticPrior", "with_noise"]
 
 _LEAST = 1e-30  # chance of an integer, so that its logarithm is finite
@@ -180,4 +182,5 @@ PRIORS: dict[str, Callable[[Sequence[int], int], nn.Module]] = {
     "grid": _grid,
     "laplace": lambda shape, channels: LaplacePrior(channels),
     "factorised": lambda shape, channels: FactorisedPrior(channels),
+    "context": ContextPrior,
 }

@@ -123,6 +123,8 @@ class _Backward:
             columns = links[rows].any(0) & self.constants.active(step)
             if rows.any() and not columns.any():
                 columns[self._pick(name)] = True
+        if self._is_given(name) and rows.any():
+            columns[:] = True
         self._ask(name, columns)
         if rows.any():
             self.needed.add(name)
@@ -160,6 +162,11 @@ class _Backward:
         given = self.wanted[step.inputs[0]]
         start, _ = channel_padding(step)
         given |= self.wanted[step.name][start : start + len(given)]
+
+    def _is_given(self, name: str) -> bool:
+        """Whether it is the network's own input: that is there anyhow, and its pixels are coded by their neighbours."""
+        step = self.graph.steps[name]
+        return step.kind == "input" or (step.kind in ("flatten", "slice") and self._is_given(step.inputs[0]))
 
     def _pick(self, name: str) -> int:
         """A channel that can be had of a step where all are zero: one that is not padding."""

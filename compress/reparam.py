@@ -136,7 +136,11 @@ class Latent(nn.Module):
 
     def bits(self, latent: Tensor, noise: bool = True) -> Tensor:
         """Bits of the whole tensor, a scalar: under noise as in training, or of the integers that are shipped."""
-        index = with_noise(self.decoder.index(latent)) if noise else self.decoder.index(self._kept(latent)).round()
+        index = self.decoder.index(latent if noise else self._kept(latent))
+        if not noise:
+            index = index.round()
+        elif not getattr(self.prior, "rounds", False):
+            index = with_noise(index)
         bits: Tensor = self.prior(index)
         return bits
 

@@ -30,6 +30,7 @@ __all__ = ["Epr"]
 
 _KERNELS = ("affine", *TRANSFORMS)
 _SHARES = ("tensor", "layer", "kind")
+_BY_ROWS = ("grid", "context")  # priors that know rows and columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +71,10 @@ class Epr(Method):
             ("share", _SHARES),
         ):
             require(name, getattr(self, name), f"must be one of {', '.join(allowed)}", getattr(self, name) in allowed)
-        alone = self.steps == "channel" or self.prior == "grid"
+        alone = self.steps == "channel" or self.prior in _BY_ROWS
         clash = (
-            "must be tensor where steps = 'channel' or prior = 'grid': rows of different tensors have nothing in common"
+            "must be tensor where steps = 'channel' or prior = 'grid' or 'context': "
+            "rows of different tensors have nothing in common"
         )
         require("share", self.share, clash, not alone or self.share == "tensor")
 

@@ -21,6 +21,7 @@ log_scales = st.floats(-3.9, 4)
 numbers = st.floats(-30, 30)
 seeds = st.integers(0, 10_000)
 every_prior = pytest.mark.parametrize("name", sorted(PRIORS))
+by_number = pytest.mark.parametrize("name", sorted(set(PRIORS) - {"context"}))  # that one knows whole tensors
 closed_forms = pytest.mark.parametrize(("kind", "name"), [(LogisticPrior, "logistic"), (LaplacePrior, "laplace")])
 
 
@@ -58,7 +59,7 @@ def _draws(seed, shape, size):
 # what integers cost
 
 
-@every_prior
+@by_number
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_chances_of_all_integers_are_one(name, seed):
     torch.manual_seed(seed)
@@ -141,7 +142,7 @@ def test_a_row_that_thins_out_gets_cheaper_zeros_and_dearer_weights():
 # gradients
 
 
-@every_prior
+@by_number
 @pytest.mark.parametrize("shape", [(3, 2, 2, 2), (4, 3)])
 def test_gradients_are_those_of_finite_differences(name, shape):
     torch.manual_seed(0)
@@ -175,7 +176,8 @@ def test_the_tails_are_finite(name, x, log_scale):
     assert math.isfinite(float(bits.detach()))
     assert float(bits.detach()) >= 0
     for tensor in (index, *prior.parameters()):
-        assert tensor.grad.isfinite().all()
+        unused = name == "context" and tensor.grad is None  # two rows of one column have no neighbours
+        assert unused or tensor.grad.isfinite().all()
     if name != "factorised" and abs(x) >= 100:  # that one has a floor of 1e-9, where nothing is learnt
         assert (index.grad.sign() == math.copysign(1, x)).all()
 

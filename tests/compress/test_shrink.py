@@ -139,6 +139,16 @@ def test_a_constant_becomes_a_bias():
     assert shrink(made, SHAPE, fold=False).get_submodule("0").out_channels == 3  # only the one that relu kills
 
 
+def test_the_networks_own_inputs_stay():
+    made = network("lenet300", 1)
+    with torch.no_grad():
+        made.fc1.weight[:, ::3] = 0
+        made.fc1.weight[::2] = 0
+        made.fc1.bias[::2] = 0
+    small = shrink(made, SHAPE)
+    assert small.fc1.weight.shape == (150, 768)
+
+
 def test_a_padded_reader_sees_a_constant_channel():
     made = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 3, padding=1)).double().eval()
     with torch.no_grad():
@@ -259,4 +269,31 @@ def test_a_filter_of_zeros_leaves_though_its_norm_gives_a_constant():
     small = shrink(made, SHAPE)
     assert [small.get_submodule(n).weight.shape[0] for n in "01"] == [2, 4]
     inputs = torch.randn(2, *SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(small(inputs), made(inputs))
+
+
+def test_relus_write_over_what_nobody_else_reads():
+    made = masked(network("resnet20", 2), 2, 0.5, False)
+    small = shrink(made, SHAPE)
+    assert any(node.target is F.relu and node.kwargs["inplace"] for node in small.graph.nodes)
+    inputs = torch.randn(2, *SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(small(inputs), made(inputs))
+    small.train()(inputs).sum().backward()  # nothing that a gradient needs was written over
+
+
+def test_a_relu_keeps_what_another_reads():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            x = self.first(x)
+            return F.relu(x) + self.last(x)
+
+    made = Twice().double().eval()
+    with torch.no_grad():
+        made.last.weight[:, 1] = 0
+    small, inputs = shrink(made, SHAPE), torch.randn(2, *SHAPE, dtype=torch.float64)
+    assert small is not made
     torch.testing.assert_close(small(inputs), made(inputs))

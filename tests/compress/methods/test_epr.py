@@ -1,3 +1,4 @@
+import copy
 import math
 from collections import OrderedDict
 from itertools import pairwise
@@ -58,7 +59,7 @@ def _logistic_bits(x, scale):
         ("warm_up", (-0.1, 1.1, float("nan")), "must lie in [0, 1], a share of the epochs"),
         ("ema_decay", (-0.1, 1.0, float("nan")), "must lie in [0, 1)"),
         ("init_log_step", (float("inf"), float("-inf"), float("nan")), "must be a finite number"),
-        ("prior", ("gauss", ""), "must be one of logistic, grid, laplace, factorised"),
+        ("prior", ("gauss", ""), "must be one of logistic, grid, laplace, factorised, context"),
         ("kernels", ("fft", "DCT"), "must be one of affine, identity, dct, dft"),
         ("steps", ("row", "layer"), "must be one of tensor, channel"),
         ("share", ("all", "channel"), "must be one of tensor, layer, kind"),
@@ -72,10 +73,11 @@ def test_a_value_that_cannot_be_is_refused_in_one_line(name, values, rule):
 
 
 @pytest.mark.parametrize("share", ["layer", "kind"])
-@pytest.mark.parametrize("alone", [{"steps": "channel"}, {"prior": "grid"}])
+@pytest.mark.parametrize("alone", [{"steps": "channel"}, {"prior": "grid"}, {"prior": "context"}])
 def test_what_belongs_to_rows_is_not_shared(share, alone):
+    rule = "must be tensor where steps = 'channel' or prior = 'grid' or 'context'"
     with pytest.raises(
-        KnobError, match=f"^share = '{share}': must be tensor where steps = 'channel' or prior = 'grid'"
+        KnobError, match=f"^share = '{share}': {rule}: rows of different tensors have nothing in common$"
     ):
         Epr(share=share, **alone)
     assert Epr(share="tensor", **alone).share == "tensor"
@@ -237,7 +239,16 @@ def test_the_strength_is_state(build, no_batches):
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-@pytest.mark.parametrize("knobs", [*({"kernels": k} for k in KERNELS), {"steps": "channel"}, {"share": "kind"}])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        *({"kernels": k} for k in KERNELS),
+        {"steps": "channel"},
+        {"share": "kind"},
+        {"prior": "context"},
+        {"prior": "context", "kernels": "dct"},
+    ],
+)
 def test_the_symbols_are_the_weights_of_evaluation(knobs, ema_decay):
     trainer = tiny_trainer("epr", ema_decay=ema_decay, **knobs)
     trainer.train_epoch()
@@ -255,6 +266,15 @@ def test_the_symbols_are_the_weights_of_evaluation(knobs, ema_decay):
         weight = getattr(trainer.model.get_submodule(layer), tensor).detach().numpy()
         assert np.abs(s.weights() - weight).max() <= 1e-6 * np.abs(weight).max()
         assert np.abs(weight).max() > 0
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_trial_with_the_context_prior_goes_on_as_if_it_had_never_stopped(ema_decay):
+    whole, resumed = (tiny_trainer("epr", prior="context", ema_decay=ema_decay) for _ in range(2))
+    whole.train_epoch()
+    resumed.restore(copy.deepcopy(whole.state()))
+    assert whole.train_epoch() == resumed.train_epoch()
+    assert whole.ship().data == resumed.ship().data
 
 
 def test_a_larger_lambda_gives_a_smaller_file():
