@@ -15,60 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import fx, nn
+from torch.nn import functional as F
 
 from compress.constants import Bools, channel_padding
 from compress.graph import Graph, Step, trace
+from compress.indexed import IndexedAdd, Select
 from compress.reach import Kept, Reach, reach
 
 __all__ = ["IndexedAdd", "Select", "shrink", "shrink_traced"]
-
-
-class Select(nn.Module):
-    """(N, C, ...) to the channels ``index``, or, given ``into``, to that many channels with zeros where none came from."""
-
-    index: Tensor
-
-    def __init__(self, index: NDArray[np.int64], into: int | None = None) -> None:
-        super().__init__()
-        self.register_buffer("index", torch.from_numpy(index), persistent=False)
-        self.into = into
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.into is None:
-            return x.index_select(1, self.index)
-        return x.new_zeros(x.shape[0], self.into, *x.shape[2:]).index_copy(1, self.index, x)
-
-    def extra_repr(self) -> str:
-        return f"{len(self.index)} channels" + (f" into {self.into}" if self.into is not None else "")
-
-
-class IndexedAdd(nn.Module):
-    """The sum of two tensors that hold different channels of ``channels``; ``index`` None: all of them."""
-
-    left: Tensor | None
-    right: Tensor | None
-
-    def __init__(self, left: NDArray[np.int64] | None, right: NDArray[np.int64] | None, channels: int) -> None:
-        super().__init__()
-        for name, index in (("left", left), ("right", right)):
-            self.register_buffer(name, None if index is None else torch.from_numpy(index), persistent=False)
-        self.channels = channels
-
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        if self.left is None and self.right is None:
-            return a + b
-        if self.left is None or self.right is None:
-            whole, part, index = (a, b, self.right) if self.left is None else (b, a, self.left)
-            assert index is not None
-            return whole.index_add(1, index, part)
-        whole = a.new_zeros(a.shape[0], self.channels, *a.shape[2:]).index_copy(1, self.left, a)
-        return whole.index_add_(1, self.right, b)
-
-    def extra_repr(self) -> str:
-        counts = [self.channels if i is None else len(i) for i in (self.left, self.right)]
-        return f"{counts[0]} + {counts[1]} -> {self.channels} channels"
 
 
 def shrink(network: nn.Module, input_shape: Sequence[int], fold: bool = True) -> nn.Module:
@@ -99,6 +54,9 @@ _PURE: dict[Any, Any] = {
 }
 
 
+_FRESH = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, IndexedAdd)
+
+
 def _pure(module: Any) -> Any:
     """The module, or where it works in place one like it that does not."""
     if not getattr(module, "inplace", False):
@@ -123,6 +81,7 @@ class _Writer:
                 self._write(step)
         network = fx.GraphModule(self.modules, self.traced, type(self.graph.network).__name__)
         network.graph.eliminate_dead_code()
+        _overwrite(network)
         network.delete_all_unused_submodules()
         network.recompile()
         return network.eval()
@@ -249,6 +208,31 @@ class _Writer:
         if "inplace" in made.kwargs:
             made.kwargs = {**made.kwargs, "inplace": False}
         return made
+
+
+def _overwrite(network: fx.GraphModule) -> None:
+    """ReLUs in place, of what nobody else reads: a tensor less to fetch from the system."""
+    calls: dict[str, list[fx.Node]] = {}
+    for node in network.graph.nodes:
+        if node.op == "call_module":
+            calls.setdefault(str(node.target), []).append(node)
+        elif node.target in (F.relu, F.relu6) and _is_fresh(network, node.all_input_nodes[0]):
+            node.kwargs = {**node.kwargs, "inplace": True}
+    for name, nodes in calls.items():
+        module: Any = network.get_submodule(name)
+        if type(module) in (nn.ReLU, nn.ReLU6) and all(_is_fresh(network, n.all_input_nodes[0]) for n in nodes):
+            twin = copy.copy(module)
+            twin.inplace = True
+            network.set_submodule(name, twin)
+
+
+def _is_fresh(network: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node's tensor is its own, has one reader, and is not needed to train what made it."""
+    if len(node.users) > 1:
+        return False
+    if node.op == "call_module":
+        return type(network.get_submodule(str(node.target))) in _FRESH
+    return node.target is operator.add
 
 
 def _attribute(network: nn.Module, path: str) -> Any:
