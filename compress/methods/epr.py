@@ -45,7 +45,7 @@ class Epr(Method):
 
     lambda_RD: float = 3.0  # noqa: N815  the paper's and the field's name
     warm_up: float = 0.1
-    prior: str = "logistic"
+    prior: str = "context"
     kernels: str = "affine"
     steps: str = "tensor"
     share: str = "tensor"

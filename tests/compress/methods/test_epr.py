@@ -23,7 +23,7 @@ KERNELS = ("affine", "identity", "dct", "dft")
 
 def _prepared(build, no_batches, **knobs):
     torch.manual_seed(0)
-    model, method = build(), Epr(**knobs)
+    model, method = build(), Epr(**{"prior": "logistic", **knobs})
     method.prepare(model, no_batches)
     return model, method
 
@@ -68,7 +68,7 @@ def _logistic_bits(x, scale):
 def test_a_value_that_cannot_be_is_refused_in_one_line(name, values, rule):
     for value in values:
         with pytest.raises(KnobError) as caught:
-            Epr(**{name: value})
+            Epr(**{"prior": "logistic", name: value})
         assert str(caught.value) == f"{name} = {value!r}: {rule}"
 
 
@@ -79,8 +79,8 @@ def test_what_belongs_to_rows_is_not_shared(share, alone):
     with pytest.raises(
         KnobError, match=f"^share = '{share}': {rule}: rows of different tensors have nothing in common$"
     ):
-        Epr(share=share, **alone)
-    assert Epr(share="tensor", **alone).share == "tensor"
+        Epr(**{"prior": "logistic", "share": share, **alone})
+    assert Epr(**{"prior": "logistic", "share": "tensor", **alone}).share == "tensor"
 
 
 def test_nothing_left_to_code_is_refused(build, no_batches):
@@ -244,7 +244,7 @@ def test_the_strength_is_state(build, no_batches):
     [
         *({"kernels": k} for k in KERNELS),
         {"steps": "channel"},
-        {"share": "kind"},
+        {"prior": "logistic", "share": "kind"},
         {"prior": "context"},
         {"prior": "context", "kernels": "dct"},
     ],
@@ -296,7 +296,7 @@ def _encoded(trainer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prior", ["logistic", "laplace", "factorised"])
+@pytest.mark.parametrize("prior", ["context", "logistic", "laplace", "factorised"])
 def test_the_estimate_is_near_the_encoded_bytes(prior):
     """Where priors have had time to settle and few weights are zero: a coder that learns from neighbours beats them else."""
     recipe = Recipe(
