@@ -35,7 +35,7 @@ def _export(point: Point, arguments: argparse.Namespace) -> int:
     from analysis.export import export
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(export(point, arguments.out, width))
+    print(export(point, arguments.out, width, arguments.half))
     return DONE
 
 
@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     what = "number in front.json, from 1 and the most accurate first, or the name of its file without .rf"
     take.add_argument("point", metavar="POINT", help=what)
     take.add_argument("--out", type=Path, metavar="DIR", help="where to (STUDY/exports/<the point's name>)")
+    take.add_argument(
+        "--half", choices=["device"], help="of a divided network the device's half alone, which runs by itself"
+    )
     check.add_argument("point", metavar="POINT", nargs="?", help=f"{what}; all where absent")
     check.add_argument("--data-root", type=Path, metavar="DIR", help="where data sets lie (RATEFRONT_DATA)")
     check.add_argument("--device", metavar="NAME", help="cpu, cuda or mps in place of the recorded one")

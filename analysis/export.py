@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from analysis.rebuild import dense_network
 from analysis.studies import BadStudy, Point
 from compress.artifact import Artifact, ArtifactError, decode, read, save
+from compress.shipping import device_file
 
 __all__ = ["TensorRow", "export", "fitted", "tensor_rows"]
 
@@ -57,29 +59,32 @@ def tensor_rows(artifact: Artifact) -> list[TensorRow]:
     return rows
 
 
-def export(point: Point, out: Path | None, width: int | None) -> str:
+def export(point: Point, out: Path | None, width: int | None, half: str | None = None) -> str:
     """Write the point's ``.rf``, ``.pt`` and ``.csv`` into ``out``; what is told of it, ``width`` characters wide (None: as it is).
 
-    Where ``out`` is None they go into ``exports/<point>`` in the study's folder. BadStudy for a file that does not decode
-    and for a folder that cannot be written.
+    Where ``out`` is None they go into ``exports/<point>`` in the study's folder. ``half``: of a divided network that of the
+    ``device`` alone, as ``<point>-device``. BadStudy for a file that does not decode and for a folder that cannot be written.
     """
     try:
         data = read(point.file)
+        if half is not None:
+            data = device_file(decode(data), dense_network(point.folder, decode(data).card))
         artifact = decode(data)
     except ArtifactError as error:
         message = str(error)
         raise BadStudy(message if str(point.file) in message else f"{point.file}: {message}") from error
-    folder = point.folder / "exports" / point.name if out is None else out
+    name = point.name if half is None else f"{point.name}-{half}"
+    folder = point.folder / "exports" / name if out is None else out
     rows, state = tensor_rows(artifact), io.BytesIO()
     torch.save(artifact.state_dict(), state)
     files = {".rf": data, ".pt": state.getvalue(), ".csv": _csv(rows).encode()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for ending, content in files.items():
-            save(folder / f"{point.name}{ending}", content)
+            save(folder / f"{name}{ending}", content)
     except OSError as error:
         raise BadStudy(f"out = {str(folder)!r}: cannot be written ({error.strerror})") from error
-    written = ["", *(f"{folder / point.name}{ending}" for ending in files)]
+    written = ["", *(f"{folder / name}{ending}" for ending in files)]
     return "\n".join([*fitted(_cells(rows), width), "", *_totals(artifact, rows), *written])
 
 

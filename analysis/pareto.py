@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scale", "front_mask", "hypervolume", "ranks"]
+__all__ = ["Scale", "front_mask", "hypervolume", "net_order", "ranks"]
 
 Points = NDArray[np.float64]
+_LEAST = 1e-6  # share of the dense value, below which all are alike
 
 
 def front_mask(points: Points) -> NDArray[np.bool_]:
@@ -40,6 +41,25 @@ def ranks(points: Points) -> NDArray[np.int64]:
         result[left[~np.any(no_worse & better, axis=1)]] = rank
         rank += 1
     return result
+
+
+def net_order(points: Points, count: int | None = None) -> NDArray[np.int64]:
+    """(n, m) -> indices of the first ``count`` points of the epsilon-net (Schmucker et al. 2021, arXiv 2106.12639).
+
+    On axes scaled to the points' own span: the one nearest to the best corner first, then ever the one farthest from
+    those taken before; of several alike the first.
+    """
+    low, span = points.min(0), np.ptp(points, axis=0)
+    scaled = (points - low) / np.where(span > 0, span, 1.0)
+    order = np.empty(min(count or len(points), len(points)), dtype=np.int64)
+    distance = np.full(len(points), np.inf)
+    chosen = int(np.argmin((scaled**2).sum(1)))
+    for place in range(len(order)):
+        order[place] = chosen
+        distance = np.minimum(distance, ((scaled - scaled[chosen]) ** 2).sum(1))
+        distance[chosen] = -1.0  # taken; a twin of it is still at 0
+        chosen = int(np.argmax(distance))
+    return order
 
 
 def hypervolume(points: Points, reference: Sequence[float]) -> float:
@@ -87,7 +107,11 @@ class Scale:
 
     def __call__(self, metrics: Mapping[str, float]) -> Points:
         """(m,) coordinates of one network, clipped to [0, 1]."""
-        return np.clip([self._one(name, float(metrics[name])) for name in self.objectives], 0.0, 1.0)
+        return np.clip(self.coordinates(metrics), 0.0, 1.0)
+
+    def coordinates(self, metrics: Mapping[str, float]) -> list[float]:
+        """The same beyond the corners too: what is worse than chance, or larger than the dense network, keeps its order."""
+        return [self._one(name, float(metrics[name])) for name in self.objectives]
 
     @property
     def reference(self) -> list[float]:
@@ -105,4 +129,4 @@ class Scale:
         if name == "sparsity":
             return 1 - value
         share = dense / value if name == "ratio" and value > 0 else value / dense
-        return 1 + math.log10(share) / 3 if share > 0 else 0.0
+        return 1 + math.log10(max(share, _LEAST)) / 3

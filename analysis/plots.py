@@ -21,6 +21,9 @@ _NAMES = {
     "training_gops": "GOps of training an image",
     "rel_bops": "relative BOPs in %",
     "rel_bops_dense": "relative BOPs (zeros counted) in %",
+    "sent_bits_fixed": "bits sent a picture, at fixed length",
+    "sent_bits_coded": "bits sent a picture, entropy-coded (link without errors)",
+    "gops_device": "GOps of the device an image",
 }
 _FACTORS = {"size": 1e-3, "macs": 1e-6, "rel_bops": 100.0, "rel_bops_dense": 100.0}
 _SHOWN = 25.0  # points
@@ -127,6 +130,25 @@ def _draw_panel(axes: Any, curve: FrontCurve) -> None:
     axes.grid(True, which="major", linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
+
+
+def draw_sweep(psnrs: Sequence[float], curves: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Accuracy over the PSNR that networks are tested at, a line a network, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.8), dpi=150, layout="constrained")
+    for name, accuracies in curves.items():
+        axes.plot(psnrs, [100 * a for a in accuracies], "o-", markersize=4, linewidth=1, label=name)
+    axes.set_xlabel("PSNR of the channel in dB, tested")
+    axes.set_ylabel("accuracy in %")
+    axes.grid(True, which="major", linewidth=0.4, alpha=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    figure.savefig(path)
+    pyplot.close(figure)
 
 
 def _scales(axes: Any, curve: FrontCurve) -> None:

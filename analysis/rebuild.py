@@ -16,8 +16,9 @@ from compress.artifact import Artifact, ArtifactError, load_into
 from tasks import Data, DataMissing, Part, Task, TaskError, TaskSpec
 from tasks.data import split_source
 from tasks.datasets import read_source
+from tasks.networks import build_network
 
-__all__ = ["Rebuilt", "rebuild"]
+__all__ = ["Rebuilt", "dense_network", "rebuild"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,17 @@ def rebuild(folder: Path, root: Path) -> Rebuilt:
     origin = origin_of(folder)
     spec = _spec(folder, origin)
     return Rebuilt(origin, Task(spec, replace(_data(spec, origin, root), image_size=spec.image_size)))
+
+
+def dense_network(folder: Path, card: Mapping[str, Any]) -> nn.Module:
+    """A fresh dense network of the study in ``folder``, for a file with this card; no data are read."""
+    spec = _spec(folder, origin_of(folder))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            shape, classes = tuple(card["input_shape"]), len(card["classes"])
+            return build_network(spec.network, shape, classes, dict(spec.network_arguments))
+    except (TaskError, KeyError, TypeError) as error:
+        raise BadStudy(f"{folder}: its network cannot be built ({error})") from error
 
 
 def _spec(folder: Path, origin: Origin) -> TaskSpec:

@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compress.codebooks import extend
 from compress.codecs import CODECS, codec_for, model_of
+from compress.halves import DeviceHalf, device_half, is_half
 from compress.header import ArtifactError, Row, pack, unpack
 from compress.shrink import shrink
 from compress.symbols import CHANNELWISE, Symbols
@@ -177,30 +179,48 @@ def _fits(build: Callable[[Mapping[str, Any]], nn.Module], card: Mapping[str, An
     """ArtifactError unless the network has the tensors of the file's table."""
     try:
         with torch.device("meta"):
-            state = build(card).state_dict()
+            state = extend(build(card), card, {row.name: row.shape for row in rows}).state_dict()
     except (
         Exception
     ):  # a factory that computes with its weights; what else is wrong is said when it is called in earnest
         return
-    wanted = {name: tuple(v.shape) for name, v in state.items() if not name.endswith("num_batches_tracked")}
     found = {row.name: row.shape for row in rows}
+    kept = [n for n in state if not n.endswith("num_batches_tracked") and (n in found or not is_half(card))]
+    wanted = {name: tuple(state[name].shape) for name in kept}
     for name in [*wanted, *found]:
         if wanted.get(name) != found.get(name):
             raise ArtifactError(f"section {name!r}: shape {found.get(name)}, the network has {wanted.get(name)}")
 
 
 def load_into(network: nn.Module, artifact: Artifact) -> nn.Module:
-    """Fill ``network`` with the artifact's weights and set it to evaluation; a smaller one where channels have left."""
+    """Fill ``network`` with the artifact's weights and set it to evaluation; a smaller one where channels have left.
+
+    Codebooks that the card names are inserted first. Of a file that holds the device's half alone, only that half is left.
+    """
     try:
-        network.load_state_dict(artifact.dense_state_dict())
+        extend(network, artifact.card, {t.name: t.dense_shape for t in artifact.tensors})
+    except ValueError as error:
+        raise ArtifactError(str(error)) from error
+    half, input_shape = is_half(artifact.card), artifact.card.get("input_shape", ())
+    try:
+        network.load_state_dict(artifact.dense_state_dict(), strict=not half)
     except RuntimeError as error:
         raise ArtifactError(f"tensors do not fit the network: {str(error).splitlines()[-1].strip()}") from error
-    if all(t.rows is None and t.columns is None for t in artifact.tensors):
+    whole = all(t.rows is None and t.columns is None for t in artifact.tensors)
+    if whole and not half:
         return network.eval()
-    smaller = shrink(network.eval(), artifact.card.get("input_shape", ()), fold=False)
+    smaller = network.eval() if whole else shrink(network.eval(), input_shape, fold=False)
+    smaller = _halved(smaller, input_shape) if half else smaller
     wanted = {n: tuple(v.shape) for n, v in artifact.state_dict().items()}
     found = {n: tuple(v.shape) for n, v in smaller.state_dict().items() if not n.endswith("num_batches_tracked")}
     if wanted != found:
         names = [n for n in {**wanted, **found} if wanted.get(n) != found.get(n)]
         raise ArtifactError(f"section {names[0]!r}: channels have left that this network cannot do without")
-    return smaller
+    return DeviceHalf(smaller).eval() if half else smaller
+
+
+def _halved(network: nn.Module, input_shape: Sequence[int]) -> nn.Module:
+    try:
+        return device_half(network, input_shape).network
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ArtifactError(f"card: its half cannot be taken ({str(error).splitlines()[0]})") from error

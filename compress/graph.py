@@ -17,7 +17,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-__all__ = ["Graph", "NormSite", "Step", "trace"]
+__all__ = ["Graph", "NormSite", "Step", "meta_twin", "trace"]
 
 Shape = tuple[int, ...]
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -130,8 +130,8 @@ class Graph:
 def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph | None:
     """The steps of a network for inputs (C, H, W); None where ``torch.fx`` cannot follow its forward."""
     try:
-        traced = fx.Tracer().trace(network)
-        _Shapes(fx.GraphModule(_meta_twin(network), traced)).run(torch.empty(2, *input_shape, device="meta"))
+        traced = _Tracer().trace(network)
+        _Shapes(fx.GraphModule(meta_twin(network), traced)).run(torch.empty(2, *input_shape, device="meta"))
     except Exception:  # whatever a forward does that cannot be traced, from control flow to shapes it asserts
         return None
     modules = dict(network.named_modules())
@@ -140,6 +140,13 @@ def trace(network: nn.Module, input_shape: Sequence[int]) -> Graph | None:
     for node in traced.nodes:
         steps[node.name] = _step(node, modules, often)
     return Graph(network, traced, steps)
+
+
+class _Tracer(fx.Tracer):
+    """Modules that say they are ``opaque`` are one step, whatever they do."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return bool(getattr(m, "opaque", False)) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Shapes(fx.Interpreter):
@@ -152,7 +159,7 @@ class _Shapes(fx.Interpreter):
         return result
 
 
-def _meta_twin(network: nn.Module) -> nn.Module:
+def meta_twin(network: nn.Module) -> nn.Module:
     """A copy in float32 on the meta device; no number of the network is copied."""
     empty: dict[int, Any] = {id(b): torch.empty_like(b, device="meta") for b in network.buffers()}
     empty |= {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in network.parameters()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -45,6 +45,7 @@ class Method(ABC):
     """
 
     main_knob: ClassVar[MainKnob | None] = None
+    objectives: ClassVar[tuple[str, ...]] = ()  # what ``shipped_measures`` reports that a search may make small
 
     store: str = "float32"
     norms: str = "kept"
@@ -94,13 +95,29 @@ class Method(ABC):
         """Further metrics of this method."""
         return {}
 
-    def bound(self) -> dict[str, float]:
-        """Least ``size`` (bytes) or ``gops`` these knobs can reach, where that is known before training."""
+    def shipped_measures(self, network: nn.Module, inputs: Iterable[Tensor]) -> dict[str, float]:
+        """Further metrics that only the network decoded from the file tells; ``inputs`` are the validation pictures, in batches."""
+        return {}
+
+    def card(self, model: nn.Module) -> dict[str, Any]:
+        """What the file's card must say beyond network and data, so that its network can be built (``codebooks.extend``)."""
+        return {}
+
+    def bound(self, network: nn.Module) -> dict[str, float]:
+        """Least ``size`` (bytes) or ``gops`` these knobs can reach on the dense ``network``, where that is certain before training.
+
+        An entropy coder makes any number of bits small, and dead channels leave the file: most methods have no such bound.
+        """
         return {}
 
     def phases(self, epochs: int) -> Mapping[str, int]:
         """How the budget is divided; the values add up to ``epochs``."""
         return {"train": epochs}
+
+    @classmethod
+    def in_progress(cls, knobs: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+        """Knobs with whole-number epochs of a budget of ``epochs`` as shares of it."""
+        return dict(knobs)
 
     @classmethod
     def knobs(cls) -> dict[str, Any]:

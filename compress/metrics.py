@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -19,7 +19,16 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from compress.symbols import Symbols
 
-__all__ = ["Macs", "Metrics", "WeightCounts", "count_macs", "count_weights", "original_weights", "relative_bops"]
+__all__ = [
+    "METRIC_NAMES",
+    "Macs",
+    "Metrics",
+    "WeightCounts",
+    "count_macs",
+    "count_weights",
+    "original_weights",
+    "relative_bops",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +38,8 @@ class Metrics:
     ``loss`` is the mean training loss in nats, penalties included; ``mean_bits`` the mean weight bits over the original
     weights; ``parameters`` those that the shipped network trains; ``macs`` and ``gops`` of inference an image,
     ``training_gops`` of training on an image, forward and backward; ``bops`` bit operations an image, ``rel_bops`` their
-    share of the 32-bit dense network's, and ``rel_bops_dense`` the same with zeros counted as work.
+    share of the 32-bit dense network's, and ``rel_bops_dense`` the same with zeros counted as work. ``measures``: further
+    ones that the method took of the shipped network.
     """
 
     epoch: int
@@ -50,10 +60,20 @@ class Metrics:
     learning_rate: float
     images_per_second: float
     seconds: float
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> float:
+        """Measures read like fields."""
+        if name in self.__dict__.get("measures", ()):
+            return float(self.measures[name])
+        raise AttributeError(f"no metric {name!r}")
 
     def plain(self) -> dict[str, float]:
-        """Field names and values."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        """Names and values, measures among them."""
+        return {name: getattr(self, name) for name in METRIC_NAMES} | dict(self.measures)
+
+
+METRIC_NAMES = tuple(f.name for f in fields(Metrics) if f.name != "measures")
 
 
 @dataclass(frozen=True)

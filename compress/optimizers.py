@@ -20,7 +20,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 Bend = Callable[[float, Callable[[float], float]], float]
-GROUPS = ("base", "dz", "bit", "step", "prior")
+GROUPS = ("base", "dz", "bit", "step", "prior", "codebook")
 _FUSED = {"cpu", "cuda"}  # one kernel a step instead of a dozen a tensor
 
 
@@ -43,6 +43,7 @@ class OptimizerKnobs:
     bit: Group = field(default_factory=Group)
     step: Group = field(default_factory=Group)
     prior: Group = field(default_factory=Group)
+    codebook: Group = field(default_factory=Group)
     schedule: str = "cosine"
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = 0.1

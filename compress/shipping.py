@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from compress.artifact import Artifact, decode, encode, load_into
+from compress.artifact import Artifact, ArtifactError, decode, encode, load_into
+from compress.codebooks import extend
 from compress.graph import trace
+from compress.halves import head_tensors, is_half
 from compress.method import Method, all_tensors
 from compress.reach import reach
 from compress.symbols import Symbols
 
-__all__ = ["Shipped", "ship", "without_dead"]
+__all__ = ["Shipped", "device_file", "ship", "without_dead"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,23 @@ class Shipped:
 
 def ship(method: Method, model: nn.Module, build: Callable[[], nn.Module], card: Mapping[str, Any]) -> Shipped:
     """``build()`` makes the dense network; its state names every tensor that the file must hold."""
-    network = build()
+    card = {**card, **method.card(model)}
+    network = extend(build(), card)
     tensors = all_tensors(method, model, list(network.state_dict()))
     data = encode(card, without_dead(network, tensors, card.get("input_shape")))
     artifact = decode(data)
     return Shipped(load_into(network, artifact), artifact, data)
+
+
+def device_file(artifact: Artifact, network: nn.Module) -> bytes:
+    """The bytes of the device's half of a divided network's file; ``network`` is the dense one. ArtifactError where it is not divided."""
+    if not isinstance(artifact.card.get("codebooks"), list) or is_half(artifact.card):
+        raise ArtifactError("card: names no codebooks, so that there is no half to take")
+    try:
+        names = set(head_tensors(extend(network, artifact.card), artifact.card["input_shape"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"card: describes no network that can be divided ({error})") from error
+    return encode({**artifact.card, "half": "device"}, [t for t in artifact.tensors if t.name in names])
 
 
 def without_dead(

@@ -73,6 +73,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet44": _cifar_resnet(7),
     "resnet56": _cifar_resnet(9),
     "resnet110": _cifar_resnet(18),
+    "resnet1202": _cifar_resnet(200),
     "resnet18": resnet(18),
     "resnet34": resnet(34),
     "resnet50": resnet(50),

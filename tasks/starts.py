@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from compress.artifact import ArtifactError, decode, read
+from compress.codebooks import without_codebooks
 from tasks.downloads import Remote, found
 from tasks.errors import DataMissing, TaskError
 
@@ -112,7 +113,12 @@ def _from_file(path: Path, data: str) -> Start:
     held_out = str(card.get("split", "")).startswith("holdout") and card.get("data") == data
     split = "holdout" if held_out else "test-halves"
     return Start(
-        "artifact", path.name, split, artifact.dense_state_dict(), *_normalisation(path, card), str(card.get("fingerprint"))
+        "artifact",
+        path.name,
+        split,
+        without_codebooks(artifact),
+        *_normalisation(path, card),
+        str(card.get("fingerprint")),
     )
 
 

@@ -97,7 +97,7 @@ def test_the_spaces_that_are_named_exist():
     named = {
         word
         for word in NAME.findall(PAGE.read_text())
-        if re.fullmatch(r"(deadzone|baseline|uniform|epr|swd|slimming)_\w+", word)
+        if re.fullmatch(r"(deadzone|baseline|uniform|epr|swd|slimming)_\w+|codebook_resnet\w+", word)
     }
     assert named
     assert named <= set(available()), yaml.safe_dump(sorted(named))

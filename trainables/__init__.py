@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Collection
 from importlib import import_module
 
 import compress.methods
@@ -17,8 +18,10 @@ def available() -> list[str]:
     return sorted(here & there)
 
 
-def load(word: str) -> type[CompressionTrainable]:
-    """The trainable in ``trainables/<word>.py``; LookupError where there is none."""
+def load(word: str, methods: Collection[str] = ()) -> type[CompressionTrainable]:
+    """The trainable in ``trainables/<word>.py``; LookupError where there is none. Of several ``methods``: the base itself."""
+    if methods:
+        return CompressionTrainable
     if word not in available():
         raise LookupError(f"method = {word!r}: unknown; valid: {', '.join(available())}")
     module = import_module(f"{__name__}.{word}")

@@ -105,7 +105,7 @@ class CompressionTrainable(tune.Trainable):
     def _report(self, metrics: Metrics) -> dict[str, Any]:
         name = f"{self.trial_id}-e{metrics.epoch:03d}.rf"
         save(Path(self.ground.artifacts) / name, self.trainer.shipped.data)
-        measures = self.trainer.method.measures(self.trainer.model)
+        measures = {**metrics.measures, **self.trainer.method.measures(self.trainer.model)}
         numbers = {**metrics.plain(), **measures}
         return {**numbers, "measures": list(measures), "artifact": name, "evaluation": self.trainer.evaluation.plain()}
 

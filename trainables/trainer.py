@@ -145,6 +145,7 @@ class Trainer:
             **relative_bops(macs, tensors, self.dense_macs.total),
             learning_rate=learning_rate,
             images_per_second=images_per_second,
+            measures=self.method.shipped_measures(network, self._validation_inputs()),
             seconds=time.perf_counter() - started,
         )
 
@@ -264,6 +265,11 @@ class Trainer:
         some = self.train_part.images[:: max(1, len(self.train_part) // images)]
         for batch in some.split(self.task.spec.batch_size):
             yield self.train_part.normalise(batch)
+
+    def _validation_inputs(self) -> Iterator[Tensor]:
+        """As evaluation sees them."""
+        for batch in self.validation.images.split(self.task.spec.eval_batch_size):
+            yield self.validation.normalise(batch)
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.recipe.precision == "float32":

@@ -13,7 +13,8 @@ from ray.tune.experiment import Trial
 
 import trainables
 from analysis.pareto import Scale
-from search.archive import Archive, write_text
+from search.archive import Archive
+from search.files import write_text
 from search.folder import ARTIFACTS
 from search.record import study_text
 from search_spaces import Space
@@ -87,6 +88,39 @@ def kept_studies(tmp_path_factory):
         patch.syspath_prepend(root)
         make_study(root / "own", own_space(), [{}])
     return root
+
+
+def divided_space():
+    task = {
+        "network": {"name": "resnet20", "maps": 4},
+        "data": "digits",
+        "image_size": 16,
+        "start": "scratch",
+        "batch_size": 64,
+    }
+    fixed = {
+        "codebooks": [
+            {"layer": "layer1[1]", "hidden_dim": 3, "codebook_size": 8, "prune_epochs": [2], "prune_ns": [2]}
+        ],
+        "prune_channels": [{"layer": "layer1[0].conv1", "prune_epochs": [1, 2], "prune_ns": [0, 1]}],
+        "PSNR": 12,
+    }
+    raw = {
+        "method": "codebook",
+        "task": task,
+        "budget": {"epochs": 3},
+        "fixed": fixed,
+        "optimizer": {"base": {"lr": 1e-2}},
+    }
+    return Space.from_raw(
+        "divided", "divided.yaml", {**raw, "objectives": {"accuracy": "max", "sent_bits_fixed": "min"}}
+    )
+
+
+@pytest.fixture(scope="session")
+def divided(tmp_path_factory):
+    """A study of one network between a device and a server."""
+    return make_study(tmp_path_factory.mktemp("split") / "divided", divided_space(), [{}])
 
 
 @pytest.fixture

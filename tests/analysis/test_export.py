@@ -12,7 +12,9 @@ from analysis.export import export, fitted, tensor_rows
 from analysis.studies import BadStudy, open_study
 from compress import decompress
 from compress.artifact import decode, encode
+from compress.halves import device_half
 from compress.symbols import Symbols, raw
+from tasks import load
 
 
 @pytest.fixture
@@ -106,3 +108,22 @@ def test_a_folder_that_cannot_be_written_is_bad_input(point, tmp_path):
     for out in (tmp_path / "taken", tmp_path / "taken" / "below"):
         with pytest.raises(BadStudy, match=r"^out = '.*taken.*': cannot be written \("):
             export(point, out, None)
+
+
+def test_the_half_of_a_device_is_taken_out_and_runs(divided, tmp_path):
+    point = open_study(str(divided), divided.parent)[0]
+    export(point, tmp_path, None, "device")
+    name = f"{point.name}-device"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{name}.csv", f"{name}.pt", f"{name}.rf"]
+    half, whole = load(str(tmp_path / f"{name}.rf")), load(str(point.file))
+    x = torch.randn(3, 1, 16, 16)
+    with torch.inference_mode():
+        sent = half(x)
+        assert torch.equal(sent, device_half(whole, x.shape[1:])(x))
+    assert sent.shape == (3, 16, 16)
+    assert (tmp_path / f"{name}.rf").stat().st_size < 0.5 * point.file.stat().st_size
+
+
+def test_a_network_in_one_piece_has_no_half(point, tmp_path):
+    with pytest.raises(BadStudy, match="names no codebooks"):
+        export(point, tmp_path, None, "device")

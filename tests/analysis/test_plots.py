@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.plots import costs, draw_front, front_curve
+from analysis.plots import costs, draw_front, draw_sweep, front_curve
 from compress.metrics import Macs
 from search.front import Front, Member
 from search.ground import plain_dense
@@ -30,6 +30,9 @@ def member(number, tested=True):
         "bops": 1e9 * share,
         "rel_bops": share,
         "rel_bops_dense": share,
+        "sent_bits_fixed": 4096 * share,
+        "sent_bits_coded": 4000 * share,
+        "gops_device": 0.005 * share,
     }
     metrics = {"epoch": number, "accuracy": 0.95 - 0.01 * number, "sparsity": 1 - share, **costs}
     test = 0.94 - 0.01 * number if tested else None
@@ -110,3 +113,10 @@ def test_a_front_of_three_has_a_panel_a_cost_and_knows_who_is_there_for_the_othe
     draw_front(made, tmp_path / "three.png")
     with Image.open(tmp_path / "three.png") as picture:
         assert picture.width > 1.5 * picture.height * 8 / 4.8
+
+
+def test_a_sweep_over_the_channel_is_drawn(tmp_path):
+    draw_sweep([4.0, 12.0, 20.0], {"16 codewords": [0.3, 0.6, 0.8], "8": [0.5, 0.7, 0.75]}, tmp_path / "sweep.png")
+    with Image.open(tmp_path / "sweep.png") as picture:
+        assert picture.size == (1200, 720)
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10

@@ -51,6 +51,14 @@ def test_every_record_is_counted_again(digits):
         assert record.evaluation.correct == record.accuracy * record.evaluation.images
 
 
+def test_networks_with_a_noisy_channel_inside_are_counted_again_in_any_batches(divided):
+    study, points = rebuild(divided, divided), points_of(divided)
+    for wishes in (Wishes(), Wishes(batch_size=7)):
+        found = [check(Record.of(point), study, wishes) for point in points]
+        assert [finding.problems for finding in found] == [[]] * len(points)
+    assert found[0].now.accuracy > 0.15
+
+
 def test_the_threads_of_this_process_are_left_as_they_were(digits, rewrite):
     rewrite(digits, 1, threads=3)
     before = torch.get_num_threads()

@@ -64,7 +64,7 @@ def test_the_other_hooks_do_nothing(build, no_batches):
     method.proximal(model, 0.5, 0.1)
     method.on_step(model, 0.5)
     assert method.learning_rate(0.25, lambda progress: 2 * progress) == 0.5
-    assert (method.penalty(model).item(), method.measures(model), method.bound()) == (0.0, {}, {})
+    assert (method.penalty(model).item(), method.measures(model), method.bound(model)) == (0.0, {}, {})
     assert method.phases(7) == {"train": 7}
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

@@ -1,3 +1,4 @@
+import pickle
 import warnings
 from dataclasses import fields
 
@@ -9,7 +10,7 @@ from torch.fx import GraphModule, symbolic_trace
 
 from compress.methods.baseline import Baseline
 from compress.methods.uniform import Uniform
-from compress.metrics import Macs, Metrics, count_macs, count_weights, original_weights, relative_bops
+from compress.metrics import METRIC_NAMES, Macs, Metrics, count_macs, count_weights, original_weights, relative_bops
 from compress.shipping import ship
 from compress.symbols import Symbols, raw
 from tasks.networks import build_network
@@ -251,5 +252,16 @@ def test_the_counts_of_a_shipped_network(method, bits, build, no_batches):
 
 
 def test_plain_holds_every_field():
-    values = {f.name: number for number, f in enumerate(fields(Metrics))}
+    values = {name: number for number, name in enumerate(METRIC_NAMES)}
+    assert {f.name for f in fields(Metrics)} == {*METRIC_NAMES, "measures"}
     assert Metrics(**values).plain() == values
+
+
+def test_measures_of_a_method_read_like_fields():
+    values = {name: number for number, name in enumerate(METRIC_NAMES)}
+    metrics = Metrics(**values, measures={"sent_bits_coded": 99.0})
+    assert metrics.sent_bits_coded == 99.0
+    assert metrics.plain() == {**values, "sent_bits_coded": 99.0}
+    assert pickle.loads(pickle.dumps(metrics)) == metrics
+    with pytest.raises(AttributeError, match="no metric 'sent_bits'"):
+        metrics.sent_bits  # noqa: B018

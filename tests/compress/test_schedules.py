@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.schedules import SCHEDULES, Shape, learning_rate_factor
+from compress.schedules import SCHEDULES, Shape, learning_rate_factor, parse_beta
 
 SHAPE = Shape(milestones=(0.25, 0.5), gamma=0.2, power=2.0)
 
@@ -46,3 +46,52 @@ def test_factors_fall_and_stay_in_the_unit_interval(name, first, second):
 def test_progress_is_clipped(name):
     assert learning_rate_factor(name, -3, SHAPE) == learning_rate_factor(name, 0, SHAPE)
     assert learning_rate_factor(name, 1.5, SHAPE) == learning_rate_factor(name, 1, SHAPE)
+
+
+# betas
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("ConstantBeta(0.5)", (0.5, 0.5, 0.5)),
+        ("LinearBeta(1e-4, 1e-3)", (1e-4, 5.5e-4, 1e-3)),
+        ("LinearBeta(1,0)", (1.0, 0.5, 0.0)),
+        (" CosineBeta(0, 2) ", (0.0, 1.0, 2.0)),
+        ("PolyBeta(1, 0)", (1.0, 0.5**0.9, 0.0)),
+        ("MultistepBeta(1, 0)", (1.0, 0.1, 0.01)),
+        (0.25, (0.25, 0.25, 0.25)),
+        ("0.25", (0.25, 0.25, 0.25)),
+        (0, (0.0, 0.0, 0.0)),
+    ],
+)
+def test_a_beta_goes_from_start_to_end(text, values):
+    beta = parse_beta(text)
+    assert [beta(p) for p in (0.0, 0.5, 1.0)] == pytest.approx(values)
+    assert (beta(-1.0), beta(2.0)) == pytest.approx((values[0], values[2]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "LinearBeta(1)",
+        "ConstantBeta(1, 2)",
+        "ConstantCoefficient(1)",
+        "constantBeta(1)",
+        "LinearBeta(1, 2) + 1",
+        "__import__('os').system('true')",
+        "LinearBeta(__import__('os'), 1)",
+        "LinearBeta(a, b)",
+        "LinearBeta(-1, 1)",
+        "LinearBeta(0, inf)",
+        "ConstantBeta()",
+        "",
+        "nan",
+        -1,
+        float("inf"),
+        True,
+    ],
+)
+def test_what_is_no_beta_is_refused_and_never_run(text):
+    with pytest.raises(ValueError, match=r"^must "):
+        parse_beta(text)

@@ -78,7 +78,7 @@ def test_methods_have_trainables_of_their_own():
 
 
 def test_a_method_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(LookupError, match=r"method = 'dedzone': unknown; valid: baseline, deadzone"):
+    with pytest.raises(LookupError, match=r"method = 'dedzone': unknown; valid: baseline, codebook, deadzone"):
         trainables.load("dedzone")
 
 

@@ -1,0 +1,154 @@
+"""resnet20 between a device and a server: accuracy over bits sent, over the channel's noise, and over beta.
+
+    python benchmarks/codebooks.py runs results/codebooks --epochs 5        # 20 and 12 dB; K = 16 pruned to 8 and to 4
+    python benchmarks/codebooks.py betas results/codebooks --epochs 2 --images 3000 --codebook-lr 0.03
+    python benchmarks/codebooks.py sweep results/codebooks                  # accuracy from 4 to 20 dB of the files of ``runs``
+
+From the published weights, split after layer1, 10,000 images an epoch unless said; one thread; the split of the study (test-halves-5000).
+Each run leaves its file and a line of JSON; what is there already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from analysis.plots import draw_sweep
+from compress.channel import Link
+from compress.codebooks import codebooks_of
+from tasks import Part, Task, TaskSpec, evaluate, load, open_task
+from tasks.downloads import data_root
+from trainables.trainer import Recipe, Trainer
+
+BETAS = (1e-2, 1e-1, 5e-1, 2.0, 10.0)
+SWEEP = (4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0)
+OPTIMIZER = {"name": "adam", "base": {"lr": 1e-3}, "schedule": "cosine"}
+
+
+def codebook(prune: int = 0) -> list[dict[str, object]]:
+    """K = 16, ``prune`` of them dropped in two events early in the budget."""
+    events = {"prune_epochs": [0.2, 0.4], "prune_ns": [prune - prune // 2, prune // 2]} if prune else {}
+    return [{"layer": "layer1[2]", "hidden_dim": 16, "codebook_size": 16, **events}]
+
+
+RUNS = {
+    "psnr20": {"PSNR": 20.0, "codebooks": codebook()},
+    "psnr12": {"PSNR": 12.0, "codebooks": codebook()},
+    "psnr12-k8": {"PSNR": 12.0, "codebooks": codebook(8)},
+    "psnr12-k4": {"PSNR": 12.0, "codebooks": codebook(12)},
+    "psnr20-k8": {"PSNR": 20.0, "codebooks": codebook(8)},
+    "psnr20-k4": {"PSNR": 20.0, "codebooks": codebook(12)},
+}
+
+
+def opened() -> tuple[Task, object]:
+    return open_task(TaskSpec(network="resnet20", data="cifar10", start="published"), data_root())
+
+
+def run(
+    task: Task, start: object, name: str, knobs: dict[str, object], options: argparse.Namespace
+) -> dict[str, object]:
+    """Train, measure once, keep the file and a line."""
+    line = options.folder / f"{name}.json"
+    if line.exists():
+        return json.loads(line.read_text())
+    started = time.perf_counter()
+    recipe = Recipe(
+        method="codebook",
+        knobs=knobs,
+        optimizer={**OPTIMIZER, "codebook": {"lr": options.codebook_lr}},
+        epochs=options.epochs,
+        images=options.images,
+        seed=0,
+    )
+    trainer = Trainer(task, recipe, start.state, torch.device("cpu"))
+    for _ in range(options.epochs):
+        print(f"  {name}: loss {trainer.train_epoch():.3f}, {time.perf_counter() - started:.0f} s", flush=True)
+    metrics = trainer.measure()
+    (options.folder / f"{name}.rf").write_bytes(trainer.shipped.data)
+    test = evaluate(trainer.shipped.network, Part.of(task.data.test, task.data, torch.device("cpu")))
+    found = {"name": name, "epochs": options.epochs, "images": trainer.images, "knobs": knobs, "test_accuracy": test}
+    found |= {**metrics.plain(), **trainer.method.measures(trainer.model), "seconds": time.perf_counter() - started}
+    line.write_text(json.dumps(found))
+    return found
+
+
+def told(found: dict[str, object]) -> str:
+    keys = (
+        "accuracy",
+        "test_accuracy",
+        "codewords",
+        "sent_bits_fixed",
+        "sent_bits_coded",
+        "symbol_errors",
+        "gops",
+        "gops_device",
+    )
+    numbers = ", ".join(
+        f"{key} {found[key]:.4f}" for key in (*keys, "parameters", "parameters_device", "size", "seconds")
+    )
+    return f"{found['name']}: {numbers}"
+
+
+def sweep(task: Task, folder: Path) -> None:
+    """Accuracy on validation data of every file of ``runs`` at other PSNR than it was trained for."""
+    part, curves = Part.of(task.data.validation, task.data, torch.device("cpu")), {}
+    for name in RUNS:
+        file = folder / f"{name}.rf"
+        if file.exists():
+            network = load(str(file))
+            (layer,) = codebooks_of(network)
+            curves[name] = []
+            for psnr in SWEEP:
+                layer.link = Link(layer.link.modulation, psnr)
+                curves[name].append(evaluate(network, part))
+            print(
+                name, " ".join(f"{psnr:g} dB {a:.2%}" for psnr, a in zip(SWEEP, curves[name], strict=True)), flush=True
+            )
+    draw_sweep(SWEEP, curves, folder / "sweep.png")
+    (folder / "sweep.json").write_text(json.dumps({"PSNR": SWEEP, **curves}))
+
+
+def betas(task: Task, start: object, options: argparse.Namespace) -> None:
+    """Bits over beta: they must not rise by more than 1 %, and the ends must be 10 % apart."""
+    bits = []
+    for beta in BETAS:
+        knobs = {"PSNR": 20.0, "codebooks": codebook(), "beta": beta, "entropy": "marginal"}
+        found = run(task, start, f"beta-{beta:g}", knobs, options)
+        bits.append(float(found["sent_bits_coded"]))
+        print(told(found), flush=True)
+    falls = all(after <= 1.01 * before for before, after in pairwise(bits))
+    print(
+        f"non-increasing within 1 %: {falls}; ends {1 - bits[-1] / bits[0]:.1%} apart; {math.log10(BETAS[-1] / BETAS[0]):g} decades"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["runs", "betas", "sweep"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--codebook-lr", type=float, default=3e-3)
+    parser.add_argument("--only", choices=[*RUNS], nargs="*", default=[*RUNS])
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    task, start = opened()
+    if options.what == "runs":
+        for name in options.only:
+            print(told(run(task, start, name, RUNS[name], options)), flush=True)
+    elif options.what == "betas":
+        betas(task, start, options)
+    else:
+        sweep(task, options.folder)
+
+
+if __name__ == "__main__":
+    main()
