@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -32,11 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from analysis.__main__ import main as analysis_main
 
         return analysis_main(words)
+    from search.interrupt import as_interrupts
+
     arguments = _parser().parse_args(words)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # package.module:factory is found where the command is given
     try:
-        return _act(arguments, words)
+        with as_interrupts():
+            return _act(arguments, words)
     except KeyboardInterrupt:
         print("ratefront: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -44,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _act(arguments: argparse.Namespace, words: list[str]) -> int:
     """Take the study's folder before torch and Ray are imported, then do what was asked."""
-    from search.folder import StudyError, StudyFolder, dated_name
+    from search.command import take
+    from search.folder import StudyError
 
-    if arguments.list or arguments.dry_run or not arguments.space:
+    if arguments.list or arguments.dry_run or not (arguments.space or arguments.resume):
         return _asked(arguments, None)
     try:
-        name = arguments.name or dated_name(arguments.space)
-        folder = StudyFolder(arguments.results, name, shlex.join(["tuner.py", *words]))
+        folder, arguments = take(arguments, words, _parser())
     except StudyError as error:
         return _refuse(error)
     try:
@@ -103,6 +105,7 @@ def _list() -> int:
 def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) -> int:
     from search import Settings, StudyError, run
     from search.events import Events
+    from search.files import DiskFull
     from search.summary import front_table, next_steps
 
     settings = Settings(
@@ -111,14 +114,16 @@ def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) ->
         address=arguments.address,
         tracking_uri=arguments.tracking_uri,
         experiment=arguments.experiment,
+        warm_start=arguments.warm_start,
         quiet=arguments.quiet,
         json=arguments.json,
+        retry_errored=arguments.retry_errored,
     )
     try:
         front = run(space, settings, folder)
     except StudyError as error:
         return _refuse(error)
-    except ConnectionError as error:
+    except (ConnectionError, DiskFull) as error:
         print(f"ratefront: {error}", file=sys.stderr)
         return ERROR
     if not arguments.json:
@@ -133,7 +138,9 @@ def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) ->
 def _exit_code(front: Front) -> int:
     """With a line for what is not as it was asked for."""
     if front.interrupted:
-        print("ratefront: interrupted; above is what was reached", file=sys.stderr)
+        print(
+            f"ratefront: interrupted; above is what was reached, --resume {front.folder.name} goes on", file=sys.stderr
+        )
         return INTERRUPTED
     if not len(front):
         trials, failed = front.about["trials"], front.about["failed"]
@@ -177,12 +184,16 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
         "budget.trials": arguments.trials,
         "budget.epochs": arguments.epochs,
         "budget.wall_time": arguments.time_budget,
+        "budget.patience": arguments.patience,
         "task.data": arguments.data,
         "resources.device": arguments.device,
         "resources.concurrent": arguments.max_concurrent,
         "resources.cpu": arguments.cpus_per_trial,
         "resources.gpu": arguments.gpus_per_trial,
         "seed": arguments.seed,
+        "constraints.max_size": arguments.max_size,
+        "constraints.min_accuracy": arguments.min_accuracy,
+        "constraints.max_gops": arguments.max_gops,
         "sampler": arguments.sampler,
         "keep": arguments.keep,
     }
@@ -227,10 +238,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--sampler", metavar="NAME", help="auto, tpe, nsga2, nsga3, gp, qmc or random (auto)")
     what.add_argument("--seed", type=int, metavar="N", help="of everything that is drawn")
+    what.add_argument(
+        "--max-size", metavar="SIZE", help="of the file, such as 800B, 40kB or 1.5MB: larger ones are of no use"
+    )
+    what.add_argument("--warm-start", metavar="NAME", help="a study in the same results: its front is tried first")
+    what.add_argument("--min-accuracy", type=float, metavar="X", help="on validation data, from 0 to 1")
+    what.add_argument("--max-gops", type=float, metavar="X", help="of one inference")
     much = parser.add_argument_group("how much")
     much.add_argument("--trials", type=int, metavar="N")
     much.add_argument("--epochs", type=int, metavar="N", help="of a trial, everything included")
     much.add_argument("--time-budget", metavar="TIME", help="wall time of all, such as 90s, 8m or 1h30m")
+    much.add_argument(
+        "--patience", type=int, metavar="N", help="end when N trials together raised the hypervolume by less than 1 %%"
+    )
     where = parser.add_argument_group("where")
     where.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or mps")
     where.add_argument("--cpus-per-trial", type=float, metavar="X")
@@ -247,6 +267,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--experiment", metavar="NAME", default="ratefront", help="MLflow experiment (ratefront)")
     where.add_argument("--keep", metavar="WHAT", help="files that outlive the search: front, trials or all (front)")
+    again = parser.add_argument_group("going on")
+    again.add_argument("--resume", metavar="NAME", help="a study that ended early; auto: the newest, or a new one")
+    again.add_argument("--extend", type=int, metavar="N", help="with --resume: N trials more")
+    again.add_argument("--retry-errored", action="store_true", help="with --resume: trials that crashed, once more")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="print the end alone")
     shown.add_argument("--json", action="store_true", help="print the search as events, one JSON object a line")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,16 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from analysis.pareto import Scale, front_mask
-from compress.artifact import save
-from compress.metrics import Metrics
+from compress.metrics import METRIC_NAMES
+from search.files import write_text
 from search.folder import ARTIFACTS
 from search.front import Front, Member
 from search.keeping import Keep, Keeping
 from search.outcome import outcome_of
 
-__all__ = ["Archive", "measured", "reports", "write_text"]
+__all__ = ["Archive", "measured", "reports"]
 
 NEAR_CHANCE = 0.05
-METRIC_NAMES = [f.name for f in fields(Metrics)]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Atomically."""
-    save(path, text.encode())
 
 
 class Archive(Callback):
@@ -55,22 +48,15 @@ class Archive(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial begins; nothing is known of it but its knobs."""
-        self._row(trial)
+        self._begin(trial.trial_id, trial.config["point"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """One epoch, and with the first the untrained network too."""
-        row = self._row(trial)
-        row["epoch"] = max(row["epoch"], int(result.get("epoch", 0)))
-        changed = False
-        for report in reports(result):
-            row["metrics"] = measured(report)
-            network = report["artifact"], row["config"], report.get("evaluation")
-            changed |= self.add(trial.trial_id, row["metrics"], *network)
-        if result.get("failed"):
-            row["reason"] = result.get("reason", "")
-        if changed:
+        self._begin(trial.trial_id, trial.config["point"])
+        networks = [(measured(r), r["artifact"], r.get("evaluation")) for r in reports(result)]
+        if self._hear(trial.trial_id, result, networks):
             with suppress(OSError):  # a full disk does not end a search; the next change writes again
                 write_text(self.folder / "front.json", self.front({}).json())
 
@@ -82,14 +68,48 @@ class Archive(Callback):
         """A trial crashed for good."""
         self._end(trial, True)
 
-    def _end(self, trial: Trial, error: bool) -> None:
-        row = self._row(trial)
-        row["end"] = outcome_of(trial.last_result, error, self.epochs, list(self.objectives)).value
+    def replay(self, past: Iterable[Mapping[str, Any]]) -> list[float]:
+        """Know again what the ledger of a study holds; the hypervolume after each trial's end.
 
-    def _row(self, trial: Trial) -> dict[str, Any]:
-        return self.trials.setdefault(
-            trial.trial_id, {"end": "running", "epoch": 0, "config": dict(trial.config["point"])}
-        )
+        No file is removed, since a later line may want it.
+        """
+        history = []
+        with self.keeping.sparing():
+            for entry in past:
+                if entry["event"] == "start":
+                    self._begin(entry["trial"], entry["config"]["point"])["end"] = "running"
+                elif entry["event"] == "result":
+                    networks = [(r["metrics"], r["artifact"], r["evaluation"]) for r in entry["reports"]]
+                    self._hear(entry["trial"], entry, networks)
+                elif entry["event"] == "end":
+                    self.trials[entry["trial"]]["end"] = entry["end"]
+                    history.append(self.hypervolume)
+        return history
+
+    def forget_lost(self) -> list[str]:
+        """Drop members whose files are gone; which they were."""
+        lost = [m.artifact for m in self.members if not (self.folder / m.artifact).exists()]
+        self.members = [m for m in self.members if m.artifact not in lost]
+        self.hypervolume = self.scale.hypervolume([m.metrics for m in self.members])
+        return lost
+
+    def _begin(self, trial_id: str, point: Mapping[str, Any]) -> dict[str, Any]:
+        return self.trials.setdefault(trial_id, {"end": "running", "epoch": 0, "config": dict(point)})
+
+    def _hear(self, trial_id: str, result: Mapping[str, Any], networks: list[tuple[Any, str, Any]]) -> bool:
+        """What one result tells; True where the front changed."""
+        row, changed = self.trials[trial_id], False
+        row["epoch"] = max(row["epoch"], int(result.get("epoch", 0)))
+        for metrics, artifact, evaluation in networks:
+            row["metrics"] = metrics
+            changed |= self.add(trial_id, metrics, artifact, row["config"], evaluation)
+        if result.get("failed"):
+            row["reason"] = result.get("reason", "")
+        return changed
+
+    def _end(self, trial: Trial, error: bool) -> None:
+        row = self._begin(trial.trial_id, trial.config["point"])
+        row["end"] = outcome_of(trial.last_result, error, self.epochs, list(self.objectives)).value
 
     def add(
         self,

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.plots import draw_front
-from search.archive import Archive, write_text
+from search.archive import Archive
+from search.files import write_text
 from search.front import Front
 
 __all__ = ["Tester", "conclude", "files_of"]

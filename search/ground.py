@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,11 @@ def advice(space: Space, price: Price, concurrent: int, device: str) -> list[str
     return lines
 
 
-def plain_dense(dense: Dense, macs: Macs) -> dict[str, Any]:
-    """The reference of every ratio, as metrics name it; ``macs`` the dense network's."""
+def plain_dense(dense: Dense, macs: Macs, input_shape: Sequence[int] = ()) -> dict[str, Any]:
+    """The reference of every ratio, as metrics name it; ``macs`` the dense network's.
+
+    Of bits sent it is the picture itself, a byte a number, and of a device's work the whole network.
+    """
     return {
         "accuracy": dense.accuracy,
         "size": dense.size,
@@ -109,4 +113,6 @@ def plain_dense(dense: Dense, macs: Macs) -> dict[str, Any]:
         "bops": macs.total * 32.0 * 32,
         "rel_bops": 1.0,
         "rel_bops_dense": 1.0,
+        **dict.fromkeys(("sent_bits_fixed", "sent_bits_coded"), 8 * math.prod(input_shape)),
+        "gops_device": macs.gops,
     }

@@ -1,4 +1,7 @@
-"""Ctrl-C: Ray Tune takes the first, saves its state and returns; a second ends the program."""
+"""Ctrl-C and its kin: Ray Tune takes the first, saves its state and returns; a second ends the program.
+
+SIGTERM (a cluster's way to end a job) and SIGUSR1 (Slurm's warning) are the same as Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["interruptible"]
+__all__ = ["as_interrupts", "interruptible"]
+
+_KIN = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+@contextmanager
+def as_interrupts() -> Iterator[None]:
+    """In this block SIGTERM and SIGUSR1 do what Ctrl-C does at that moment, whoever takes it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _interrupt) for number in _KIN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says, after the block, whether Ctrl-C ended it.
+    """Yields a function that says, after the block, whether Ctrl-C or its kin ended it.
 
     Ray Tune puts back the handler it found only when it has taken the signal itself. Outside the main thread there are
     no signals to take, and the answer is no.
@@ -28,7 +51,8 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     before = signal.signal(signal.SIGINT, ours)
     seen: list[bool] = []
     try:
-        yield lambda: seen[0]
+        with as_interrupts():
+            yield lambda: seen[0]
     finally:
         seen.append(signal.getsignal(signal.SIGINT) is ours)
         signal.signal(signal.SIGINT, before)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -25,6 +26,16 @@ class Keeping:
     def __init__(self, folder: Path, keep: Keep, fittest: Fittest) -> None:
         self.folder, self.keep, self.fittest = folder, keep, fittest
         self._own: dict[str, list[Member]] = {}
+        self._sparing = False
+
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        """Nothing is removed in this block."""
+        self._sparing = True
+        try:
+            yield
+        finally:
+            self._sparing = False
 
     def settle(self, offered: Member, front: Iterable[Member], dropped: Iterable[Member]) -> None:
         """After ``offered`` was judged: remove the files of those that nothing wants any more."""
@@ -35,7 +46,7 @@ class Keeping:
             losers += own
         wanted = self._wanted(front)
         for loser in losers:
-            if self.keep != "all" and loser.artifact not in wanted:
+            if self.keep != "all" and not self._sparing and loser.artifact not in wanted:
                 (self.folder / loser.artifact).unlink(missing_ok=True)
 
     def sweep(self, front: Iterable[Member]) -> None:

@@ -7,7 +7,8 @@
 | failed: a number that is not finite, or a crash | TERMINATED or ERROR | FAIL | FAILED |
 
 Policy: the sampler learns from mature trials alone. A stopped trial's last vector is that of another budget, and told as
-complete it would be taken for a finished one; its networks stand on the front all the same.
+complete it would be taken for a finished one; its networks stand on the front all the same. The other policy, and the one
+place that decides, is ``StudySearch.stopped``.
 """
 
 from __future__ import annotations

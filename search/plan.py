@@ -56,7 +56,7 @@ class Plan:
     def reference(self) -> dict[str, Any]:
         """The dense network in figures: what every ratio and scale of the study is against."""
         task = self.opened.task
-        return plain_dense(self.dense, count_macs(task.build(), task.data.input_shape))
+        return plain_dense(self.dense, count_macs(task.build(), task.data.input_shape), task.data.input_shape)
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ class Progress(Callback):
     def __init__(self, archive: Archive, clock: Clock, trials: int, view: View) -> None:
         self.archive, self.clock, self.trials, self.view = archive, clock, trials, view
         self._first: float | None = None
+        self._before = sum(row["epoch"] for row in archive.trials.values())  # of a study that goes on
         self._begun: set[str] = set()
         self._front: list[str] = []
 
@@ -213,6 +214,7 @@ class Progress(Callback):
     def _left(self, spent: int, to_come: int, running: int) -> float | None:
         """From the pace since the first result, once each running trial may have reported; at most to the deadline."""
         passed = time.time() - (self._first or time.time())
+        spent -= self._before
         guess = passed / (spent - 1) * to_come if spent > max(1, running) and passed > 0 else None
         limit = self.clock.left()
         return limit if guess is None else guess if limit is None else min(guess, limit)

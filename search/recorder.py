@@ -1,17 +1,20 @@
-"""A thread that writes to MLflow, so that a slow or broken tracking server never stops a search.
+"""A thread that delivers the ledger to MLflow, so that a slow or broken tracking server never stops a search.
 
-Jobs run in order. One that fails is tried again after a pause while the server does not answer, and dropped with one
-line where the server answers and refuses it.
+Lines go in order. One that fails is tried again after a pause while the server does not answer, and dropped with one line
+where the server answers and refuses it. What is left at the end is delivered by the next ``--resume`` of the study.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from search.delivery import Delivery, TrackingCard
+from search.ledger import LEDGER, entries
 
 __all__ = ["Recorder"]
 
@@ -21,76 +24,71 @@ _REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST"
 
 
 class Recorder:
-    """``submit`` returns at once; ``close`` waits for what is left, but not for ever."""
+    """Delivers what stands in the ledger of ``folder``; ``wake`` returns at once, ``close`` waits, but not for ever."""
 
-    def __init__(self, uri: str, say: Say) -> None:
-        self.uri, self.say = uri, say
-        self._jobs: queue.Queue[Callable[[Any], None] | None] = queue.Queue()
-        self._closing = threading.Event()
+    def __init__(self, folder: Path, uri: str, card: TrackingCard, say: Say) -> None:
+        self.folder, self.uri, self.say = folder, uri, say
+        self.delivery = Delivery(folder, uri, card)
+        self._news, self._closing = threading.Event(), threading.Event()
+        self._told, self._client = False, None
+        self._news.set()  # a study that goes on may have lines that were not delivered
         self._thread = threading.Thread(target=self._work, name="mlflow-recorder", daemon=True)
         self._thread.start()
 
-    def __reduce__(self) -> Any:
-        """Ray keeps callbacks with the experiment; a recorder that comes back from there is closed."""
-        return (_Closed, ())
-
-    def submit(self, job: Callable[[Any], None]) -> None:
-        """Queue ``job(client)``."""
-        self._jobs.put(job)
+    def wake(self) -> None:
+        """The ledger has a new line."""
+        self._news.set()
 
     def close(self, patience: float = 30.0) -> int:
-        """Deliver what is queued within ``patience`` seconds; how many records could not be."""
-        self._jobs.put(None)
+        """Deliver what is left within ``patience`` seconds; how many lines could not be."""
         self._closing.set()
+        self._news.set()
         self._thread.join(patience)
-        lost = sum(1 for job in list(self._jobs.queue) if job is not None) + int(self._thread.is_alive())
-        if lost:
-            self.say(f"MLflow at {self.uri}: {lost} records were not delivered; the study's folder holds all of them")
-        return lost
+        left = sum(1 for _ in entries(self.folder / LEDGER, self.delivery.position))
+        if left:
+            kept = f"{left} records wait in {self.folder / LEDGER}"
+            self.say(f"MLflow at {self.uri}: {kept}; --resume {self.folder.name} delivers them")
+        return left
 
     def _work(self) -> None:
         # Retrying is ours: one line to the user instead of minutes inside a request.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        client: Any = None
-        told = False
-        while (job := self._jobs.get()) is not None:
-            for attempt in range(1_000_000):
-                try:
-                    client = client or _connect(self.uri)
-                    job(client)
-                    break
-                except LookupError:  # it rests on a record that was refused
-                    break
-                except Exception as error:  # whatever the store or the network raises
-                    if getattr(error, "error_code", None) in _REFUSALS:
-                        self.say(f"MLflow at {self.uri} refused a record: {_line(error)}")
-                        break
-                    if not told:
-                        told = True
-                        self.say(
-                            f"MLflow at {self.uri} does not answer ({_line(error)}); the search goes on without it"
-                        )
-                    if self._closing.is_set() and attempt >= 1:
-                        self._jobs.put(job)  # counted as not delivered
-                        return
-                    self._pause(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+        last = False
+        while not last:
+            self._news.wait()
+            last = self._closing.is_set()  # what is written before closing is still delivered
+            self._news.clear()
+            for entry, behind in entries(self.folder / LEDGER, self.delivery.position):
+                if not self._deliver(entry):
+                    return
+                self.delivery.passed(behind)
+
+    def _deliver(self, entry: dict[str, Any]) -> bool:
+        """False where the study ends before the server answers."""
+        for attempt in range(1_000_000):
+            try:
+                self._client = self._client or _connect(self.uri)
+                self.delivery.apply(self._client, entry)
+                return True
+            except LookupError:  # it rests on a record that was refused
+                return True
+            except Exception as error:  # whatever the store or the network raises
+                if getattr(error, "error_code", None) in _REFUSALS:
+                    self.say(f"MLflow at {self.uri} refused a record: {_line(error)}")
+                    return True
+                if not self._told:
+                    self._told = True
+                    self.say(f"MLflow at {self.uri} does not answer ({_line(error)}); the search goes on without it")
+                if self._closing.is_set() and attempt >= 1:
+                    return False
+                self._pause(_PAUSES[min(attempt, len(_PAUSES) - 1)])
+        return False
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self._closing.wait(0.1):
             pass
-
-
-class _Closed:
-    """Takes jobs and does nothing."""
-
-    def submit(self, job: Callable[[Any], None]) -> None:
-        """Ignored."""
-
-    def close(self, patience: float = 0.0) -> int:
-        """Nothing is lost that was not lost before."""
-        return 0
 
 
 def _connect(uri: str) -> Any:

@@ -7,12 +7,12 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import Trial as OptunaTrial
 from optuna.trial import TrialState
@@ -21,11 +21,19 @@ from ray.tune.search.optuna import OptunaSearch
 
 from search.clock import Clock
 from search.outcome import Outcome, outcome_of
+from search.preflight import Preflight
+from search.rungs import Ladder
 from search.samplers import choose, make_sampler, span
 from search_spaces import Space
 from search_spaces.domains import Categorical, Float, Int
 
-__all__ = ["StudySearch", "draw_from", "open_storage", "sample"]
+__all__ = ["STOPPED", "StudySearch", "draw_from", "open_storage", "sample"]
+
+Stopped = Literal["told", "left_out"]
+STOPPED: tuple[Stopped, ...] = get_args(Stopped)
+
+RUNGS = "rungs.jsonl"
+_REFUSALS = 200
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial is ours to print
 
@@ -58,11 +66,25 @@ class StudySearch(OptunaSearch):
     """Asks Optuna for points, turns them into configs, and tells Optuna one vector a trial: that of its last epoch.
 
     Trials that could not finish before the deadline are not started. ``choice`` is the sampler, and why ``auto`` took it.
+    ``ladder``: the rungs, None where the space has none; ``limits`` what a network must keep. ``stopped``: whether the sampler is
+    told the last vector of a trial that ended early, or learns from finished ones alone.
     """
 
-    def __init__(self, space: Space, storage: JournalStorage, clock: Clock, concurrent: int) -> None:
-        self.space, self.clock, self.concurrent = space, clock, concurrent
-        self.objectives = list(space.file.objectives)
+    def __init__(
+        self,
+        space: Space,
+        storage: BaseStorage,
+        clock: Clock,
+        concurrent: int,
+        folder: Path | None = None,
+        preflight: Preflight | None = None,
+        stopped: Stopped = "left_out",
+    ) -> None:
+        self.preflight = preflight
+        self.space, self.clock, self.concurrent, self.stopped = space, clock, concurrent, stopped
+        self.objectives, self.limits = list(space.file.objectives), space.file.constraints
+        rungs, epochs = space.file.budget.rungs, space.file.budget.epochs
+        self.ladder = Ladder(rungs, epochs, folder / RUNGS if folder else None) if rungs else None
         self.choice = choose(space, concurrent, clock.trial_seconds)
         self._began: dict[str, float] = {}
         self._ended = 0
@@ -85,35 +107,72 @@ class StudySearch(OptunaSearch):
         """The next config, or FINISHED when the time left is too short for a whole trial."""
         first = len(self._began) < self.concurrent
         if trial_id not in self._ot_trials:
-            if self.clock.over() or (self.clock.too_late_to_start() and not first):
+            if self.clock.over() or (self.clock.too_late_to_start() and not first) or self._at_rest():
                 return Searcher.FINISHED
-            self._queue_point()
-            self._ot_trials[trial_id] = self._ot_study.ask()
-            self._ot_trials[trial_id].set_user_attr("trial_id", trial_id)
+            trial = self._worth_while()
+            if trial is None:
+                return Searcher.FINISHED
+            self._ot_trials[trial_id] = trial
+            trial.set_user_attr("trial_id", trial_id)
             self._began[trial_id] = time.time()
-        return self.space.config(self.space.point(draw_from(self._ot_trials[trial_id])))
+        return self._config(self._ot_trials[trial_id])
+
+    def save(self, checkpoint_path: str) -> None:
+        """Without what is the study's and not the searcher's own: restored, it keeps the clock and the archive that it has."""
+        shared = {name: self.__dict__.pop(name) for name in ("clock", "preflight")}
+        try:
+            super().save(checkpoint_path)
+        finally:
+            self.__dict__ |= shared
+
+    def _at_rest(self) -> bool:
+        return self.preflight is not None and self.preflight.over()
+
+    def _worth_while(self) -> OptunaTrial | None:
+        """Asks until a trial is not hopeless before it begins; None where so many in a row are that none may be left."""
+        for _ in range(_REFUSALS):
+            self._queue_point()
+            trial = self._ot_study.ask()
+            if self.preflight is None or not self.preflight.refuses(self._config(trial)):
+                return trial
+            trial.set_user_attr("end", "refused")
+            self._ot_study.tell(trial, state=TrialState.FAIL)
+        return None
+
+    def _config(self, trial: OptunaTrial) -> dict[str, Any]:
+        return self.space.config(self.space.point(draw_from(trial)))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Optuna is told once, at the end."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell the vector of a mature trial; anything else is a FAIL that no sampler learns from."""
+        """Tell how it ended; a FAIL is what no sampler learns from."""
         trial = self._ot_trials.get(trial_id)
         if trial is None or trial_id in self._completed_trials:
             return
         outcome = outcome_of(result, error, self.space.file.budget.epochs, self.objectives)
         trial.set_user_attr("end", outcome.value)
         trial.set_user_attr("epoch", int((result or {}).get("epoch", 0)))
-        values = [float((result or {}).get(m, float("nan"))) for m in self.objectives]
-        if outcome is Outcome.DONE:
-            self._ot_study.tell(trial, values, skip_if_finished=True)
-            self._learn_duration(trial_id)
-        else:
-            if outcome is Outcome.STOPPED:
-                trial.set_user_attr("fidelity", int((result or {})["epoch"]) / self.space.file.budget.epochs)
-                trial.set_user_attr("values", values)
+        if outcome is Outcome.FAILED:
             self._ot_study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        else:
+            self._tell(trial, outcome, result or {})
+        if outcome is Outcome.DONE:
+            self._learn_duration(trial_id)
         self._completed_trials.add(trial_id)
+
+    def _tell(self, trial: OptunaTrial, outcome: Outcome, result: dict[str, Any]) -> None:
+        """The one place that decides what the sampler learns from; constraints count where the trial does."""
+        values = [float(result[name]) for name in self.objectives]
+        for name, excess in self.limits.excess(result).items():
+            trial.set_constraint(name, excess)
+        if outcome is Outcome.STOPPED:
+            trial.set_user_attr("fidelity", int(result["epoch"]) / self.space.file.budget.epochs)
+            trial.set_user_attr("values", values)
+        if outcome is Outcome.STOPPED and self.stopped == "left_out":
+            self._ot_study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+        else:
+            self._ot_study.tell(trial, values, skip_if_finished=True)
 
     def _queue_point(self) -> None:
         """Let the next trial be the first point that the journal does not hold yet, so that none is tried twice."""
@@ -148,6 +207,8 @@ def fingerprint(space: Space) -> str:
     """Changes with what is searched and how it is judged; not with how many trials there are, how long, or where."""
     plain = space.resolved()
     judged = {name: plain[name] for name in ("method", "task", "search", "fixed", "penalties", "optimizer")}
+    judged["methods"] = plain["methods"]
     judged |= {name: plain["budget"][name] for name in ("epochs", "images")}
+    judged["constraints"] = space.file.constraints.model_dump(exclude_none=True)
     judged["objectives"] = list(space.file.objectives.items())  # their order is that of the values
     return hashlib.sha256(json.dumps(judged, sort_keys=True, default=str).encode()).hexdigest()[:16]

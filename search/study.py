@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -9,24 +11,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import trainables
 from analysis.pareto import Scale
-from search.archive import Archive, write_text
-from search.clock import DeadlineScheduler
+from search.archive import Archive
 from search.cluster import Cluster
+from search.delivery import TrackingCard
 from search.display import Display, is_terminal
 from search.ending import conclude, files_of
 from search.events import Events
-from search.folder import StudyFolder, dated_name
+from search.files import check_full, quiet_when_full, write_text
+from search.folder import StudyError, StudyFolder, dated_name
 from search.front import Front
 from search.ground import advice, dense_line
 from search.interrupt import interruptible
+from search.ledger import LEDGER, Ledger, entries
 from search.plan import Plan, Planner
+from search.preflight import Preflight
 from search.progress import Lines, Progress, View, speaker
 from search.record import study_tags, study_text
 from search.recorder import Recorder
+from search.resuming import Continuing, Past, differences, resumed
+from search.rungs import milestones
+from search.scheduler import ParetoASHA
 from search.searcher import StudySearch, open_storage
-from search.tracking import Tracking, TrackingCard, tracking_uri
+from search.shares import shares
+from search.tracking import Tracking, tracking_uri
+from search.warm import fitted, read_front
 from search_spaces import Space
 from tasks.downloads import data_root
 from trainables.verdict import test_accuracy
@@ -39,7 +51,9 @@ class Settings:
     """What does not change what is searched: names, places, and who is told.
 
     ``strict_data``: the data set was asked for by name, no embedded data instead. ``quiet``: nothing is printed;
-    ``json``: an event a line on standard output. ``command`` is kept in study.yaml.
+    ``json``: an event a line on standard output. ``command`` is kept in study.yaml. ``resume``: the
+    study of that name goes on, with ``retry_errored`` trials that crashed too. ``warm_start``: a study of the same results whose
+    front is tried first.
     """
 
     name: str | None = None
@@ -49,9 +63,12 @@ class Settings:
     address: str | None = None
     tracking_uri: str | None = None
     experiment: str = "ratefront"
+    warm_start: str | None = None
     quiet: bool = False
     json: bool = False
     command: str = ""
+    resume: bool = False
+    retry_errored: bool = False
 
 
 def run(space: Space, settings: Settings | None = None, folder: StudyFolder | None = None) -> Front:
@@ -63,13 +80,20 @@ def run(space: Space, settings: Settings | None = None, folder: StudyFolder | No
     cluster does not answer; a study that ends before its first trial leaves nothing behind.
     """
     settings = settings or Settings()
-    taken = folder or StudyFolder(settings.results, settings.name or dated_name(space.name), settings.command)
+    name = settings.name or dated_name(space.name)
+    taken = folder or StudyFolder(settings.results, name, settings.command, settings.resume, space.name)
     try:
         study = _Study(space, settings, taken)
         try:
-            return study.search()
+            front = study.search()
+            if study.tracking.ledger.behind:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return front
         finally:
             study.close()
+    except Exception as error:
+        check_full(error, taken.path)
+        raise
     finally:
         taken.discard()
 
@@ -79,13 +103,20 @@ class _Study:
 
     def __init__(self, space: Space, settings: Settings, folder: StudyFolder) -> None:
         self.space, self.folder, self.started = space, folder, time.time()
+        self.settings = settings
         self.view = _view(settings)
         self.say = self.view.say
-        write_text(folder.study_yaml, study_text(space, folder.head(), {}))
-        self.recorder = Recorder(tracking_uri(settings.tracking_uri, folder.root), self.say)
+        self.warm = read_front(folder.root / settings.warm_start) if settings.warm_start else None
+        if not folder.resumed:
+            write_text(folder.study_yaml, study_text(space, folder.head(), {}))
+        ledger = Ledger(folder.path / LEDGER, self.say)
+        self.past = Past(entry for entry, _ in entries(ledger.path))
         self.cluster = Cluster(settings.address)
         where = None if settings.tracking_uri else (folder.root / "mlartifacts").as_uri()
-        self.tracking = Tracking(self.recorder, TrackingCard(folder.name, settings.experiment, where))
+        card = TrackingCard(folder.name, settings.experiment, where)
+        self.recorder = Recorder(folder.path, tracking_uri(settings.tracking_uri, folder.root), card, self.say)
+        self.tracking = Tracking(ledger, self.recorder)
+        self.tracking.resume(self.past.lines)
         self.planner = Planner(
             space, data_root(settings.data_root), settings.strict_data, self.cluster, folder, self.say, self.started
         )
@@ -94,31 +125,43 @@ class _Study:
         """From data to front."""
         import ray
 
-        plan = self.planner.plan()
+        plan = self._warmed(self.planner.plan())
         space, dense, folder = plan.opened.space, plan.reference(), self.folder.path
         self._announce(plan, dense)
         scale = Scale(list(space.file.objectives), dense, plan.opened.task.chance)
         about: dict[str, Any] = {"data": plan.opened.data_used, "split": plan.opened.task.data.split}
+        about |= {"constraints": space.file.constraints.model_dump(exclude_none=True)}
         about |= {"space": space.name, "network": space.task.network, "tracking": self.recorder.uri}
         archive = Archive(folder, space.file.objectives, scale, space.file.budget.epochs, about, space.file.keep)
+        history = archive.replay(self.past.lines)
         ground = ray.put(plan.ground(folder))
         self.folder.keep()
-        interrupted = self._tune(plan, ground, archive)
+        interrupted = self._tune(plan, ground, archive, history)
 
         def test(paths: list[str]) -> list[float]:
             return self.cluster.call(test_accuracy, [(ground, n) for n in [plan.dense.state, *paths]], plan.per_trial)
 
         front = conclude(archive, dense, test, self.say)
         about |= {"trials": len(archive.trials), "failed": sum(r["end"] == "failed" for r in archive.trials.values())}
+        about |= {"shares": shares(front.members, scale)} if space.file.methods else {}
+        about |= {"refused": self.preflight.refused, "at_rest": self.preflight.over()}
         front = replace(front, interrupted=interrupted, about=about)
         self.tracking.finish(front, files_of(front), sum(row["epoch"] for row in archive.trials.values()))
         return front
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """Leave nothing running; a second Ctrl-C waits for no record."""
         self.view.close()
-        self.recorder.close()
+        self.recorder.close(1.0 if isinstance(sys.exc_info()[1], KeyboardInterrupt) else 30.0)
         self.cluster.close()
+
+    def _warmed(self, plan: Plan) -> Plan:
+        """With the points of another study's front before the space's own."""
+        if self.warm is None:
+            return plan
+        space, line = fitted(plan.opened.space, self.warm)
+        self.say(line)
+        return replace(plan, opened=replace(plan.opened, space=space))
 
     def _announce(self, plan: Plan, plain: Mapping[str, Any]) -> None:
         """To the user, to study.yaml, and to the record."""
@@ -127,7 +170,9 @@ class _Study:
         space, data = opened.space, opened.task.data
         reference = {"accuracy": dense.accuracy, "weights": dense.weights, "size": dense.size, "gops": dense.gops}
         found = {"data_used": opened.data_used, "split": data.split, "start": dense.origin, "dense": reference}
-        write_text(self.folder.study_yaml, study_text(space, self.folder.head(), found))
+        text = study_text(space, self.folder.head(), found)
+        self._check_same(text)
+        write_text(self.folder.study_yaml, text)
         objectives = space.file.objectives
         tags = {"data": opened.data_used, "split": data.split}
         facts = {"name": self.folder.name, "folder": str(self.folder.path), "space": space.name}
@@ -140,42 +185,61 @@ class _Study:
         }
         params["objectives"] = ",".join(f"{name}:{way}" for name, way in objectives.items())
         params |= {f"dense_{name}": value for name, value in plain.items()} | {"dense_weights": dense.weights}
-        self.tracking.begin(params, {**study_tags(space), **tags, "start": dense.origin}, self.folder.study_yaml)
-        if space.file.budget.rungs:
-            self.say("budget.rungs is kept with the study, but nothing stops trials at rungs yet: all run to their end")
+        self.tracking.begin(params, {**study_tags(space), **tags, "start": dense.origin}, [self.folder.study_yaml.name])
+        if rungs := space.file.budget.rungs:
+            stops = ", ".join(map(str, milestones(rungs, space.file.budget.epochs)))
+            kept = ", and with it all of the front" if rungs.protect == "all" else ""
+            self.say(f"at epochs {stops} one trial in {rungs.factor} goes on{kept}")
         for line in advice(space, plan.price, plan.concurrent, plan.device):
             self.say(line)
 
-    def _tune(self, plan: Plan, ground: Any, archive: Archive) -> bool:
+    def _check_same(self, text: str) -> None:
+        """StudyError where a study that goes on is not the one that began."""
+        if "data_used" in self.folder.previous and (found := differences(self.folder.previous, yaml.safe_load(text))):
+            more = f", and {len(found) - 5} more" if len(found) > 5 else ""
+            raise StudyError(f"resume = {self.folder.name!r}: it is another study: {'; '.join(found[:5])}{more}")
+
+    def _tune(self, plan: Plan, ground: Any, archive: Archive, history: list[float]) -> bool:
         """Run Ray Tune to its end; True where it was interrupted."""
         from ray import tune
         from ray.tune.logger import JsonLoggerCallback
         from ray.tune.search import ConcurrencyLimiter
 
         space, clock = plan.opened.space, plan.clock(self.started)
-        trainable = tune.with_parameters(trainables.load(space.file.method), ground=ground)
-        searcher = StudySearch(space, open_storage(self.folder.path), clock, plan.concurrent)
+        trainable = tune.with_parameters(trainables.load(space.file.method, space.file.methods), ground=ground)
+        preflight = self.preflight = Preflight(
+            archive, space.file.constraints, plan.opened.task.build(), space.file.budget.patience
+        )
+        preflight.history = history
+        searcher = StudySearch(
+            space, open_storage(self.folder.path), clock, plan.concurrent, self.folder.path, preflight
+        )
         self.say(str(searcher.choice))
         progress = Progress(archive, clock, space.trials, self.view)
+        retry = self.settings.retry_errored
+        waiting, fresh = resumed(searcher, self.past, archive, self.tracking, space.trials, self.say, retry)
+        if not waiting and not fresh:
+            return False
         tuner = tune.Tuner(
             tune.with_resources(trainable, dict(plan.per_trial)),
             tune_config=tune.TuneConfig(
-                search_alg=ConcurrencyLimiter(searcher, max_concurrent=plan.concurrent),
-                scheduler=DeadlineScheduler(clock),
-                num_samples=space.trials,
+                search_alg=Continuing(ConcurrencyLimiter(searcher, max_concurrent=plan.concurrent), waiting),
+                scheduler=ParetoASHA(clock, searcher, archive.scale),
+                num_samples=len(waiting) + fresh,
                 reuse_actors=True,
-                trial_name_creator=lambda trial: f"{space.file.method}_{trial.trial_id}",
+                trial_name_creator=lambda trial: f"{trial.config['method']}_{trial.trial_id}",
                 trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
             ),
             run_config=tune.RunConfig(
                 name=self.folder.name,
                 storage_path=str(self.folder.root),
-                callbacks=[archive, self.tracking, progress, JsonLoggerCallback()],
+                callbacks=[self.tracking, archive, preflight, progress, JsonLoggerCallback()],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
                 failure_config=tune.FailureConfig(max_failures=2),
                 verbose=0,
             ),
         )
+        quiet_when_full()
         try:
             with interruptible() as was_interrupted:
                 tuner.fit()

@@ -1,13 +1,15 @@
-"""The MLflow record: one parent run a study, one child run a trial, metrics in batches, the front at the end.
+"""The callback that writes the ledger, from which the archive is restored and MLflow's record is delivered.
 
-A callback on the driver; it only queues (``recorder.py``), and never raises.
+It stands first in Ray's list: what the others hear is on disk. It never waits for MLflow. Where the disk is full it ends the
+search as Ctrl-C does.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import signal
+import threading
+import uuid
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,12 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from search.archive import measured, reports
-from search.folder import ARTIFACTS
 from search.front import Front
-from search.outcome import Outcome, outcome_of
+from search.ledger import Ledger
+from search.outcome import outcome_of
 from search.recorder import Recorder
 
-__all__ = ["Tracking", "TrackingCard", "tracking_uri"]
-
-PARENT = "mlflow.parentRunId"
-_STATUS = {Outcome.DONE: "FINISHED", Outcome.STOPPED: "FINISHED", Outcome.FAILED: "FAILED"}
+__all__ = ["Tracking", "tracking_uri"]
 
 
 def tracking_uri(given: str | None, root: Path) -> str:
@@ -31,140 +30,91 @@ def tracking_uri(given: str | None, root: Path) -> str:
     return given or f"sqlite:///{root / 'mlflow.db'}"
 
 
-@dataclass(frozen=True)
-class TrackingCard:
-    """What the record is called, and where a new experiment keeps its artifacts (None: where the server says)."""
-
-    study: str
-    experiment: str
-    artifact_root: str | None
-
-
 class Tracking(Callback):
     """Ray's callback for the record. ``expect``, ``begin`` and ``finish`` belong to the study itself."""
 
-    def __init__(self, recorder: Recorder, card: TrackingCard) -> None:
-        self.recorder, self.card = recorder, card
-        self._runs: dict[str, str] = {}
-        self._experiment = self._parent = ""
+    def __init__(self, ledger: Ledger, recorder: Recorder) -> None:
+        self.ledger, self.recorder = ledger, recorder
+        self._study_id = uuid.uuid4().hex
+        self._resumed = self._stopped = False
         self._objectives: list[str] = []
         self._epochs = 0
         self._tags: dict[str, str] = {}
+        self._seen: set[tuple[str, int]] = set()
+
+    def __reduce__(self) -> Any:
+        """Ray keeps callbacks with the experiment; a resumed study makes new ones from its ledger."""
+        return (Callback, ())
+
+    def resume(self, past: Iterable[Mapping[str, Any]]) -> None:
+        """Go on in the same runs: ``past`` is what the ledger holds."""
+        for entry in past:
+            if entry["event"] == "study":
+                self._study_id, self._resumed = entry["study_id"], True
+            if entry["event"] == "result":
+                self._seen |= {(entry["trial"], int(r["metrics"]["epoch"])) for r in entry["reports"]}
 
     def expect(self, objectives: list[str], epochs: int, tags: Mapping[str, str]) -> None:
         """What a trial must report to be done, and the tags of every run: data and split."""
-        self._objectives, self._epochs, self._tags = objectives, epochs, dict(tags)
+        self._objectives, self._epochs = objectives, epochs
+        self._tags = {**tags, "study_id": self._study_id}
 
-    def begin(self, params: Mapping[str, Any], tags: Mapping[str, str], study_yaml: Path) -> None:
-        """Open the parent run."""
-
-        def job(client: Any) -> None:
-            self._experiment = self._experiment or _experiment(client, self.card)
-            if not self._parent:
-                run = client.create_run(self._experiment, tags=dict(tags), run_name=self.card.study)
-                self._parent = run.info.run_id
-            _log(client, self._parent, params=params)
-            client.log_artifact(self._parent, str(study_yaml))
-
-        self.recorder.submit(job)
+    def begin(self, params: Mapping[str, Any], tags: Mapping[str, str], files: list[str]) -> None:
+        """The parent run; ``files`` of the study's folder go with it."""
+        self._write("study", study_id=self._study_id, params=dict(params), tags=dict(tags), files=files)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A child run, once a trial however often it is restarted."""
-        trial_id, name = trial.trial_id, str(trial)
-        config = dict(trial.config)
-        tags = {**self._tags, "trial_id": trial_id, "method": config["method"], "kind": "trial"}
-
-        def job(client: Any) -> None:
-            if trial_id not in self._runs:
-                run = client.create_run(self._experiment, tags={**tags, PARENT: self._parent}, run_name=name)
-                self._runs[trial_id] = run.info.run_id
-            params = {
-                "method": config["method"],
-                "seed": config["seed"],
-                "epochs": config["epochs"],
-                **config["point"],
-            }
-            _log(client, self._runs[trial_id], params=params)
-
-        self.recorder.submit(job)
+        self._write("start", trial=trial.trial_id, name=str(trial), config=dict(trial.config), tags=self._tags)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """All of an epoch's metrics in one batch, at the epoch as step."""
+        """Every network that was measured; ``again`` where a restarted trial repeats its epoch."""
+        told = []
         for report in reports(result):
-            self._metrics(trial.trial_id, measured(report))
+            metrics, mark = measured(report), (trial.trial_id, int(report["epoch"]))
+            about = {"artifact": report["artifact"], "evaluation": report.get("evaluation") or {}}
+            told.append({"metrics": metrics, **about, "again": mark in self._seen})
+            self._seen.add(mark)
+        facts = {"epoch": int(result.get("epoch", 0)), "failed": bool(result.get("failed"))}
+        self._write("result", trial=trial.trial_id, **facts, reason=str(result.get("reason", "")), reports=told)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """FINISHED, or FAILED where a number was not finite."""
-        self._end(trial, False)
+        self.end(trial.trial_id, trial.last_result, False)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """FAILED."""
-        self._end(trial, True)
+        self.end(trial.trial_id, trial.last_result, True)
+
+    def end(self, trial_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
+        """How a trial ended, by its last result."""
+        outcome = outcome_of(result, error, self._epochs, self._objectives)
+        self._write("end", trial=trial_id, end=outcome.value, reason=str((result or {}).get("reason") or ""))
 
     def finish(self, front: Front, files: list[Path], epochs_spent: int) -> None:
-        """The front as tags of its trials, its files and networks as artifacts of the parent, and the parent's own end."""
+        """The front, its files and networks, and whether the study is to go on."""
         epochs: dict[str, list[str]] = {}
         for member in front:
             epochs.setdefault(member.trial_id, []).append(str(member.epoch))
         metrics = {"hypervolume": front.hypervolume, "front_size": len(front), "epochs_spent": epochs_spent}
+        metrics |= {"refused": front.about["refused"]} if "refused" in front.about else {}
         metrics |= {"dense_test_accuracy": front.dense["test_accuracy"]} if "test_accuracy" in front.dense else {}
+        self._write(
+            "front",
+            pareto={trial: ",".join(numbers) for trial, numbers in epochs.items()},
+            files=[file.name for file in files],
+            networks=[member.artifact for member in front],
+            metrics=metrics,
+            interrupted=front.interrupted,
+            resumed=self._resumed,
+        )
 
-        def job(client: Any) -> None:
-            for trial_id, run in self._runs.items():
-                if trial_id in epochs:
-                    _log(client, run, tags={"pareto": "true", "pareto_epochs": ",".join(epochs[trial_id])})
-            for file in files:
-                client.log_artifact(self._parent, str(file))
-            for member in front:
-                client.log_artifact(self._parent, str(front.folder / member.artifact), ARTIFACTS)
-            _log(client, self._parent, metrics=metrics)
-            if front.interrupted:  # runs stay open for the study to go on
-                client.set_tag(self._parent, "end", "interrupted")
-            else:
-                client.set_tag(self._parent, "end", Outcome.DONE.value)
-                client.set_terminated(self._parent, "FINISHED")
-
-        self.recorder.submit(job)
-
-    def _metrics(self, trial_id: str, metrics: Mapping[str, float]) -> None:
-        stamp = int(time.time() * 1000)
-        self.recorder.submit(lambda client: _log(client, self._runs[trial_id], metrics=metrics, stamp=stamp))
-
-    def _end(self, trial: Trial, error: bool) -> None:
-        trial_id, result = trial.trial_id, dict(trial.last_result or {})
-        outcome = outcome_of(result, error, self._epochs, self._objectives)
-
-        def job(client: Any) -> None:
-            tags = {"end": outcome.value} | ({"reason": str(result["reason"])} if result.get("reason") else {})
-            _log(client, self._runs[trial_id], tags=tags)
-            client.set_terminated(self._runs[trial_id], _STATUS[outcome])
-
-        self.recorder.submit(job)
-
-
-def _experiment(client: Any, card: TrackingCard) -> str:
-    found = client.get_experiment_by_name(card.experiment)
-    if found is not None:
-        return str(found.experiment_id)
-    return str(client.create_experiment(card.experiment, artifact_location=card.artifact_root))
-
-
-def _log(
-    client: Any,
-    run: str,
-    metrics: Mapping[str, float] | None = None,
-    params: Mapping[str, Any] | None = None,
-    tags: Mapping[str, str] | None = None,
-    stamp: int | None = None,
-) -> None:
-    from mlflow.entities import Metric, Param, RunTag
-
-    now, step = stamp or int(time.time() * 1000), int((metrics or {}).get("epoch", 0))
-    client.log_batch(
-        run,
-        metrics=[Metric(k, float(v), now, step) for k, v in (metrics or {}).items()],
-        params=[Param(k, str(v)[:6000]) for k, v in (params or {}).items()],
-        tags=[RunTag(k, str(v)[:8000]) for k, v in (tags or {}).items()],
-    )
+    def _write(self, event: str, **facts: Any) -> None:
+        self.ledger.append(event, **facts)
+        self.recorder.wake()
+        if self.ledger.behind and event in ("start", "result", "end") and not self._stopped:
+            self._stopped = True  # a full disk: what trials would do now cannot be kept
+            if threading.current_thread() is threading.main_thread():
+                signal.raise_signal(signal.SIGINT)

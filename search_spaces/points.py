@@ -11,7 +11,7 @@ from search_spaces.values import SpaceError, nearest
 if TYPE_CHECKING:
     from search_spaces.space import Space
 
-__all__ = ["checked_points"]
+__all__ = ["checked_point", "checked_points"]
 
 
 class _Unknown:
@@ -23,11 +23,12 @@ class _Unknown:
 
 def checked_points(space: Space) -> list[dict[str, Any]]:
     """The space's points, less what flags took out of the search; SpaceError where one cannot be tried."""
-    points = [_checked(space, number, given) for number, given in enumerate(space.file.points)]
+    points = [checked_point(space, number, given) for number, given in enumerate(space.file.points)]
     return [point for point in points if point]
 
 
-def _checked(space: Space, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+def checked_point(space: Space, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """One of them; ``number`` says in an error where it stands."""
     where, domains = f"points.{number}", space.draws()
     if not given:
         raise SpaceError(f"{space.origin}: {where}: names no knob")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -10,12 +9,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo, field_validator
 
-from compress.metrics import Metrics
+from compress.metrics import METRIC_NAMES
 from search_spaces.domains import Domain, Strict
+from search_spaces.limits import Constraints
 from search_spaces.values import nearest, parse_duration
 
 __all__ = ["DIRECTIONS", "Budget", "Resources", "Rungs", "SamplerName", "SpaceFile", "TaskSection", "filled"]
 
+OWN = ("sent_bits_fixed", "sent_bits_coded", "gops_device")  # of one method: its ``objectives``
 DIRECTIONS: dict[str, Literal["max", "min"]] = {
     "accuracy": "max",
     "rate": "min",
@@ -30,10 +31,11 @@ DIRECTIONS: dict[str, Literal["max", "min"]] = {
     "bops": "min",
     "rel_bops": "min",
     "rel_bops_dense": "min",
+    **dict.fromkeys(OWN, "min"),
 }
 SamplerName = Literal["auto", "tpe", "nsga2", "nsga3", "gp", "qmc", "random"]
 _Kind = TypeVar("_Kind")
-assert set(DIRECTIONS) <= {f.name for f in dataclasses.fields(Metrics)}
+assert set(DIRECTIONS) <= {*METRIC_NAMES, *OWN}
 
 
 class TaskSection(Strict):
@@ -78,19 +80,27 @@ def _seconds(value: Any) -> Any:
 
 
 class Rungs(Strict):
-    """Epochs grace, grace x factor, grace x factor^2, ...: where a trial may be stopped (Li et al., ASHA, arXiv 1810.05934)."""
+    """Epochs grace, grace x factor, grace x factor^2, ...: where a trial may be stopped (Li et al., ASHA, arXiv 1810.05934).
+
+    One in ``factor`` goes on. ``protect``: of the networks on a rung's front ``all`` do, or only as many, spread as a ``net``.
+    """
 
     grace: int = Field(ge=1)
     factor: int = Field(default=3, ge=2)
+    protect: Literal["all", "net"] = "all"
 
 
 class Budget(Strict):
-    """``epochs`` is everything a trial may spend; ``images`` an epoch, all where absent."""
+    """``epochs`` is everything a trial may spend; ``images`` an epoch, all where absent.
+
+    ``patience``: the search ends when so many trials together raised the hypervolume by less than a hundredth.
+    """
 
     trials: int = Field(default=16, ge=1)
     epochs: int = Field(ge=1)
     images: int | None = Field(default=None, ge=1)
     rungs: Rungs | None = None
+    patience: int | None = Field(default=None, ge=1)
     wall_time: Annotated[float | None, BeforeValidator(_seconds)] = None
 
     @field_validator("rungs")
@@ -114,16 +124,17 @@ class Resources(Strict):
 
 
 class SpaceFile(Strict):
-    """A whole file. ``constraints`` is reserved. No ``search``: one trial.
+    """A whole file. No ``search``: one trial. ``methods`` in place of ``method``: a block a method (``several``).
 
     ``points`` are tried first, in order: searched knobs and their values; the sampler draws what a point leaves out.
     ``keep``: which networks' files outlive the search, those on the ``front``, on each of the ``trials``' own, or ``all``.
     """
 
     method: str
+    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
     task: TaskSection
     objectives: dict[str, Literal["max", "min"]] = Field(default={"accuracy": "max", "rate": "min"})
-    constraints: None = None
+    constraints: Constraints = Field(default_factory=Constraints)
     budget: Budget
     resources: Resources = Field(default_factory=Resources)
     search: dict[str, Domain] = Field(default_factory=dict)

@@ -13,7 +13,14 @@ from pydantic import ValidationError
 from compress.method import Method
 from compress.methods import method_class
 from compress.optimizers import OptimizerKnobs
-from search_spaces.checks import check_names, check_penalty, check_plain, in_progress, optimizer_knobs
+from search_spaces.checks import (
+    check_grace,
+    check_names,
+    check_penalty,
+    check_plain,
+    in_progress,
+    optimizer_knobs,
+)
 from search_spaces.domains import Categorical, Draw, Float, Int, Template
 from search_spaces.names import Settings, place, valid_names
 from search_spaces.points import checked_points
@@ -22,7 +29,7 @@ from search_spaces.values import SpaceError, merge, nearest, parse_yaml, spaces_
 from search_spaces.wording import first_error
 from tasks.task import TaskSpec
 
-__all__ = ["Space", "available", "find_space"]
+__all__ = ["Space", "available", "find_space", "validated"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,12 @@ class Space:
             raise SpaceError(f"{origin}: a {type(raw).__name__}, expected a mapping with method, task and budget")
         changes = dict(changes or {})
         check_plain(origin, [raw, changes])
-        space = cls(name, origin, _validated(origin, _changed(origin, raw, changes)), raw, changes)
+        plain = _changed(origin, raw, changes)
+        if plain.get("methods"):
+            from search_spaces.several import Several
+
+            return Several.of(name, origin, plain, (raw, changes))
+        space = cls(name, origin, validated(origin, plain), raw, changes)
         space._check()
         space = replace(space, file=space.file.model_copy(update={"points": checked_points(space)}))
         if space.file.embedded:
@@ -66,6 +78,8 @@ class Space:
         above = below.pop("embedded", {})
         if "optimizer" in below:
             below["optimizer"] = in_progress(below["optimizer"], self._yaml_epochs())
+        if isinstance(below.get("fixed"), Mapping):
+            below["fixed"] = self._in_progress(below["fixed"])
         raw = merge(below, above)
         changes = {k: v for k, v in self.changes.items() if k != "task.data" and k not in own}
         return Space.from_raw(self.name, f"{self.origin} (embedded)", raw, changes)
@@ -117,7 +131,7 @@ class Space:
         budget, resources = self.file.budget, self.file.resources
         return {
             "method": self.file.method,
-            "knobs": settings.knobs,
+            "knobs": self._in_progress(settings.knobs),
             "penalties": settings.penalties,
             "optimizer": {**optimizer, "milestones": list(optimizer["milestones"])},
             "epochs": budget.epochs,
@@ -136,6 +150,10 @@ class Space:
         file = self.file
         optimizer = merge({"base": {"lr": OptimizerKnobs().base.lr}}, file.optimizer)
         return Settings({}, [dict(p) for p in file.penalties], optimizer).with_point(file.fixed)
+
+    def _in_progress(self, knobs: Mapping[str, Any]) -> dict[str, Any]:
+        """Whole-number epochs in a method's knobs as shares of the file's own budget."""
+        return self.method.in_progress(knobs, self._yaml_epochs())
 
     def _yaml_epochs(self) -> int:
         """The epochs of the file itself, which its whole-number milestones count in."""
@@ -194,6 +212,13 @@ class Space:
         for name, domain in file.search.items():
             for value in domain.probes():
                 self.check_point({name: value}, "search")
+        check_grace(self.origin, file, self._method_of)
+
+    def _method_of(self, point: Mapping[str, Any]) -> Method | None:
+        try:
+            return filled(self.method, self._in_progress(self._settings().with_point(point).knobs))
+        except (LookupError, ValidationError):
+            return None
 
     def check_point(self, point: Mapping[str, Any], section: str) -> None:
         """SpaceError where these values make no method that can be built; ``section`` is where they stand."""
@@ -203,7 +228,7 @@ class Space:
             raise SpaceError(f"{self.origin}: {section}.{error.args[0]}") from error
         prefix = f"{self.origin}: "
         try:
-            method = filled(self.method, settings.knobs)
+            method = filled(self.method, self._in_progress(settings.knobs))
         except ValidationError as error:
             raise SpaceError(first_error(prefix + f"{section}.", error, {(): list(self.method.knobs())})) from error
         phases, epochs = method.phases(self.file.budget.epochs), self.file.budget.epochs
@@ -257,7 +282,8 @@ def _changed(origin: str, raw: Mapping[str, Any], changes: Mapping[str, Any]) ->
     return result
 
 
-def _validated(origin: str, raw: Mapping[str, Any]) -> SpaceFile:
+def validated(origin: str, raw: Mapping[str, Any]) -> SpaceFile:
+    """The sections of a whole file; SpaceError in one line."""
     try:
         return SpaceFile.model_validate(raw)
     except ValidationError as error:

@@ -11,7 +11,7 @@ import yaml
 
 from tasks.factories import nearest
 
-__all__ = ["SpaceError", "merge", "nearest", "parse_duration", "parse_value", "parse_yaml"]
+__all__ = ["SpaceError", "merge", "nearest", "parse_duration", "parse_size", "parse_value", "parse_yaml"]
 
 
 class SpaceError(ValueError):
@@ -43,6 +43,8 @@ class _Loader(yaml.SafeLoader):
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _TIME = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?|{_NUMBER}")
+_SIZE = re.compile(rf"{_NUMBER} ?(k|M|G|Ki|Mi|Gi)?B?")
+_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _FOREVER = 1e300  # seconds; and any float() can hold it
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _Loader.yaml_implicit_resolvers = {
@@ -82,6 +84,18 @@ def parse_duration(value: float | str) -> float:
     if not 0 < seconds < _FOREVER:
         raise ValueError("must be a time above 0, such as 90s, 8m or 1h30m")
     return seconds
+
+
+def parse_size(value: float | str) -> float:
+    """Bytes: a number, or a text such as ``800B``, ``40kB`` (1000 bytes each), ``1.5MB``, ``64KiB``. ValueError otherwise."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        size = float(min(value, _FOREVER))
+    else:
+        found = _SIZE.fullmatch(str(value).strip())
+        size = float(found[1]) * _UNITS[found[2] or ""] if found else 0.0
+    if not 0 < size < _FOREVER:
+        raise ValueError("must be a size above 0, such as 800B, 40kB or 1.5MB")
+    return size
 
 
 def merge(below: Any, above: Any) -> Any:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from compress.optimizers import GROUPS, Group, OptimizerKnobs
 from search_spaces.domains import Categorical, Float, Int, Template
+from search_spaces.limits import Constraints
 from search_spaces.sections import Budget, Resources, Rungs, SpaceFile, TaskSection
 from search_spaces.values import nearest
 
@@ -21,6 +22,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "budget": Budget,
     "rungs": Rungs,
     "resources": Resources,
+    "constraints": Constraints,
 }
 _BRANCHES = {*_TAGS, "bool", "str", "none"}
 _KINDS = ("function-", "constrained-", "nullable", "list[", "dict[")
@@ -48,8 +50,6 @@ def first_error(
         return f"{prefix}{key} = {value}: unknown key{nearest(path[-1], _names_at(worst['loc'], prefix, valid or {}))}"
     if worst["type"] == "missing":
         return f"{prefix}{key}: missing, must be given"
-    if worst["type"] == "none_required":
-        return f"{prefix}{key} = {value}: reserved for later, leave it out"
     if cause is not None:
         text = str(cause)
         named = text.partition(" = ")[0].replace("_", "").replace(".", "").isalnum() and " = " in text

@@ -327,7 +327,7 @@ def test_ctrl_c_ends_cleanly_with_what_was_reached(endless, tmp_path):
     out, err = process.communicate(timeout=60)
     assert time.monotonic() - pressed < 60
     assert process.returncode == 3, err
-    assert err.splitlines() == ["ratefront: interrupted; above is what was reached"]
+    assert err.splitlines() == ["ratefront: interrupted; above is what was reached, --resume endless goes on"]
     folder = tmp_path / "endless"
     rows = json.loads((folder / "front.json").read_text())
     assert len(rows) > 0

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.pareto import Scale
-from search.archive import METRIC_NAMES, NEAR_CHANCE, Archive, measured, write_text
+from search.archive import METRIC_NAMES, NEAR_CHANCE, Archive, measured
 from search.folder import ARTIFACTS
 from tests.search.conftest import OBJECTIVES
 
@@ -223,8 +223,55 @@ def test_measured_leaves_out_what_ray_adds(report):
     assert set(metrics) == {*METRIC_NAMES, "dead_zone"}
 
 
-def test_text_is_written_whole(tmp_path):
-    write_text(tmp_path / "front.json", "é\n")
-    write_text(tmp_path / "front.json", "[]\n")
-    assert (tmp_path / "front.json").read_text(encoding="utf-8") == "[]\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["front.json"]
+@pytest.fixture
+def told(archive, make_trial, report, ended):
+    """Two trials told to an archive, and the same as a ledger holds it."""
+    lines = []
+    for name, rates in (("t1", (3.0, 2.0)), ("t2", (4.0, 1.0))):
+        trial = make_trial(name)
+        lines.append({"event": "start", "trial": name, "config": trial.config})
+        archive.on_trial_start(0, [], trial)
+        for epoch, rate in enumerate(rates, 1):
+            result = report(epoch, 0.5 + rate / 10, rate, name)
+            (archive.folder / ARTIFACTS / result["artifact"]).write_bytes(b"x")
+            one = {"metrics": measured(result), "artifact": result["artifact"], "evaluation": {}}
+            lines.append({"event": "result", "trial": name, "epoch": epoch, "failed": False, "reports": [one]})
+            archive.on_trial_result(0, [], trial, result)
+        if name == "t1":
+            lines.append({"event": "end", "trial": name, "end": "done"})
+            archive.on_trial_complete(0, [], ended(trial, result))
+    return lines
+
+
+def another(archive):
+    return Archive(archive.folder, OBJECTIVES, archive.scale, epochs=2)
+
+
+def test_an_archive_is_known_again_from_the_ledger(archive, told):
+    again = another(archive)
+    again.replay(told)
+    assert again.front({}).json() == archive.front({}).json()
+    assert (again.trials, again.hypervolume, again.networks) == (archive.trials, archive.hypervolume, archive.networks)
+    assert again.forget_lost() == []
+
+
+def test_replaying_removes_no_file_that_a_later_line_wants(archive, told):
+    """A trial that was killed repeats an epoch whose first file had left the front: the name is the same."""
+    weak = {
+        **told[1],
+        "reports": [{**told[1]["reports"][0], "metrics": {**told[1]["reports"][0]["metrics"], "accuracy": 0.51}}],
+    }
+    again = another(archive)
+    again.replay([told[0], weak, *told[2:], told[1]])
+    assert {m.artifact for m in again.members} == {m.artifact for m in archive.members}
+    assert again.forget_lost() == []
+
+
+def test_a_member_whose_file_is_gone_is_no_member(archive, told):
+    gone = archive.members[0].artifact
+    (archive.folder / gone).unlink()
+    again = another(archive)
+    again.replay(told)
+    assert again.forget_lost() == [gone]
+    assert len(again.members) == len(archive.members) - 1
+    assert again.hypervolume < archive.hypervolume

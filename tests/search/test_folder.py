@@ -57,3 +57,27 @@ def test_a_name_is_a_plain_folder_name(tmp_path, name):
 
 def test_a_study_is_named_after_its_space():
     assert dated_name(str(Path("somewhere") / "mine.yaml")).startswith("mine-20")
+
+
+def test_a_study_that_goes_on_keeps_how_it_began(tmp_path):
+    first = StudyFolder(tmp_path, "mine", "tuner.py --space smoke", space="smoke")
+    first.keep()
+    first.discard()
+    (first.path / "study.journal").write_bytes(b"{}\n{torn")
+    (first.path / "study.journal.lock").touch()
+    again = StudyFolder(tmp_path, "mine", "tuner.py --resume mine", resume=True)
+    assert again.previous == {"space": "smoke", "command": "tuner.py --space smoke", "began": first.began}
+    assert again.head() == {"command": "tuner.py --space smoke", "began": first.began, "resumed": [again.began]}
+    assert (first.path / "study.journal").read_bytes() == b"{}\n"
+    assert not (first.path / "study.journal.lock").exists()
+    again.discard()
+    assert again.study_yaml.exists()
+
+
+@pytest.mark.parametrize(("text", "line"), [("a: [", "cannot be read"), ("- 1", "is no study")])
+def test_a_study_yaml_that_is_none_is_one_line(tmp_path, text, line):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "study.yaml").write_text(text)
+    with pytest.raises(StudyError, match=line) as caught:
+        StudyFolder(tmp_path, "mine", "", resume=True)
+    assert "\n" not in str(caught.value)

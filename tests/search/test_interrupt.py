@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from search.interrupt import interruptible
+from search.interrupt import as_interrupts, interruptible
 
 
 def test_a_search_that_ends_by_itself_was_not_interrupted():
@@ -47,3 +47,33 @@ def test_outside_the_main_thread_there_is_nothing_to_take():
     thread.start()
     thread.join()
     assert said == [False]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_clusters_signals_do_what_ctrl_c_does(number):
+    before = signal.getsignal(number), signal.getsignal(signal.SIGINT)
+    with as_interrupts():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with interruptible() as interrupted:
+            found = signal.getsignal(signal.SIGINT)
+            signal.signal(signal.SIGINT, lambda number, frame: signal.signal(signal.SIGINT, found))  # as Ray does
+            signal.raise_signal(number)
+        assert interrupted()
+    assert (signal.getsignal(number), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_second_one_ends_the_program():
+    with interruptible():
+        found = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, lambda number, frame: signal.signal(signal.SIGINT, found))
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_rays_own_handler_does_not_stay():
+    before = signal.getsignal(signal.SIGUSR1)
+    with interruptible():
+        signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    assert signal.getsignal(signal.SIGUSR1) is before

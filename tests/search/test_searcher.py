@@ -106,6 +106,38 @@ def test_a_stopped_trial_is_a_fail_that_keeps_its_values(search_in, smoke_space,
     assert trial.user_attrs == {"trial_id": "t1", "end": "stopped", "epoch": 1, "fidelity": 0.25, "values": [0.9, 4.0]}
 
 
+def test_where_stopped_trials_are_told_the_sampler_learns_from_them(smoke_space, tmp_path):
+    space = smoke_space(budget__epochs=4)
+    searcher = StudySearch(space, open_storage(tmp_path), Clock(), 2, stopped="told")
+    searcher.suggest("t1")
+    searcher.on_trial_complete("t1", {**GOOD, "epoch": 1})
+    (trial,) = stored(tmp_path)
+    assert (trial.state, trial.values) == (TrialState.COMPLETE, [0.9, 4.0])
+    assert trial.user_attrs == {"trial_id": "t1", "end": "stopped", "epoch": 1, "fidelity": 0.25, "values": [0.9, 4.0]}
+
+
+def test_constraints_are_told(search_in, smoke_space, tmp_path):
+    searcher = search_in(smoke_space(constraints__max_size="1kB", constraints__min_accuracy=0.5))
+    for name, size in (("t1", 800), ("t2", 1500)):
+        searcher.suggest(name)
+        searcher.on_trial_complete(name, {**GOOD, "size": size, "gops": 1.0})
+    trials = stored(tmp_path)
+    assert [trial.constraints for trial in trials] == [
+        {"max_size": pytest.approx(-0.2), "min_accuracy": pytest.approx(-0.4)},
+        {"max_size": pytest.approx(0.5), "min_accuracy": pytest.approx(-0.4)},
+    ]
+    study = optuna.load_study(study_name="smoke", storage=open_storage(tmp_path))
+    assert [trial.user_attrs["trial_id"] for trial in study.best_trials] == ["t1"]
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "gp"])
+def test_every_sampler_bears_constraints(search_in, smoke_space, sampler):
+    searcher = search_in(smoke_space(sampler=sampler, constraints__max_size="1kB", budget__trials=30))
+    for number in range(14):
+        searcher.suggest(f"t{number}")
+        searcher.on_trial_complete(f"t{number}", {**GOOD, "rate": 3 + number, "size": 500 + 100 * number, "gops": 1.0})
+
+
 @pytest.mark.parametrize(
     ("result", "error"),
     [
@@ -165,6 +197,7 @@ def test_a_study_is_reopened_with_its_trials(search_in, smoke_space, tmp_path):
         {"task.network": "resnet20"},
         {"task.data": "mnist"},
         {"budget.epochs": 3},
+        {"constraints.max_size": 3},
         {"base.lr": 0.1},
     ],
     ids=lambda change: next(iter(change)),
@@ -318,3 +351,39 @@ def test_the_time_a_trial_takes_is_learnt_from_those_that_finished(search_in, sm
     searcher.on_trial_complete("t3", {**GOOD, "epoch": 1})
     assert clock.trial_seconds == pytest.approx(6, abs=1)
     assert searcher.suggest("t4") != Searcher.FINISHED
+
+
+# before a trial
+
+
+class Refusing:
+    """A preflight that refuses the first few, or says that the search is over."""
+
+    def __init__(self, refusals=0, over=False):
+        self.refusals, self.over = refusals, lambda: over
+
+    def refuses(self, config):
+        self.refusals -= 1
+        return self.refusals >= 0
+
+
+def test_what_is_refused_costs_nothing_and_the_next_is_taken(smoke_space, tmp_path):
+    searcher = StudySearch(smoke_space(), open_storage(tmp_path), Clock(), 2, preflight=Refusing(3))
+    config = searcher.suggest("t1")
+    trials = stored(tmp_path)
+    assert [trial.state for trial in trials] == [TrialState.FAIL] * 3 + [TrialState.RUNNING]
+    assert [trial.user_attrs for trial in trials] == [{"end": "refused"}] * 3 + [{"trial_id": "t1"}]
+    assert config["point"] == trials[3].params
+
+
+@pytest.mark.parametrize("preflight", [Refusing(10**6), Refusing(over=True)], ids=["nothing left", "at rest"])
+def test_a_search_with_nothing_left_to_try_is_finished(smoke_space, preflight):
+    searcher = StudySearch(smoke_space(), optuna.storages.InMemoryStorage(), Clock(), 2, preflight=preflight)
+    assert searcher.suggest("t1") == Searcher.FINISHED
+
+
+def test_a_restored_searcher_keeps_the_clock_it_has(search_in, smoke_space, tmp_path):
+    search_in(smoke_space(), Clock(time.time() - 5)).save(str(tmp_path / "state.pkl"))
+    again = search_in(smoke_space())
+    again.restore(str(tmp_path / "state.pkl"))
+    assert not again.clock.over()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import time
+from collections import Counter
 
 import optuna
 import pytest
@@ -18,8 +19,8 @@ import compress
 import tasks
 import tuner
 from search import Settings, StudyError, run
+from search.delivery import PARENT
 from search.searcher import open_storage
-from search.tracking import PARENT
 from search_spaces import Space
 from tasks import DataMissing, Part, TaskError, evaluate
 
@@ -254,6 +255,32 @@ def test_a_time_budget_ends_in_time_and_tells_what_was_stopped(study, tmp_path):
     assert all(m.test_accuracy is not None for m in front)
 
 
+RUNGS = {"budget.trials": 6, "budget.epochs": 4, "budget.rungs": {"grace": 1, "factor": 2}, "resources.concurrent": 1}
+
+
+@pytest.mark.slow
+def test_trials_stop_at_rungs_and_every_store_says_so(study, tmp_path):
+    front = study(Space.load("smoke", {**RUNGS, "base.lr": 1e-4}))
+    stores = Stores(tmp_path / "results" / "study")
+    ends = Counter(stores.ends().values())
+    done, stopped = (
+        ("COMPLETE", "done", "done", "done", "FINISHED"),
+        ("FAIL", "stopped", "stopped", "stopped", "FINISHED"),
+    )
+    assert set(ends) <= {done, stopped}
+    lines = [json.loads(line) for line in (stores.folder / "rungs.jsonl").read_text().splitlines()]
+    assert {line["trial"] for line in lines if not line["go"]} == {n for n, e in stores.ends().items() if e == stopped}
+    assert len([line for line in lines if line["epoch"] == 1]) == 6
+    for name, trial in stores.optuna.items():
+        last = stores.reports(name)[-1]
+        assert int(stores.table[name]["epoch"]) == last["epoch"] == trial.user_attrs["epoch"]
+        if trial.user_attrs["end"] == "stopped":
+            assert last["epoch"] in (1, 2)
+            assert trial.user_attrs["fidelity"] == last["epoch"] / 4
+    assert stores.parent.data.metrics["epochs_spent"] == sum(int(row["epoch"]) for row in stores.table.values())
+    assert len(front) > 0
+
+
 @pytest.mark.slow
 def test_too_little_time_for_anything_is_said(busy_ray, tmp_path, capsys):
     assert tuner.main(["--space", "smoke", "--time-budget", "0.5s", "--results", str(tmp_path), "--name", "study"]) == 1
@@ -358,7 +385,7 @@ def test_a_tracking_server_that_is_not_there_stops_nothing(study, tmp_path, clos
     assert not (tmp_path / "results" / "mlflow.db").exists()
     said = capsys.readouterr().out
     assert f"MLflow at {uri} does not answer" in said
-    assert "records were not delivered; the study's folder holds all of them" in said
+    assert f"records wait in {tmp_path / 'results' / 'study' / 'ledger.jsonl'}; --resume study delivers them" in said
 
 
 def test_a_name_that_is_taken_is_refused_and_nothing_there_is_touched(tmp_path):

@@ -39,6 +39,15 @@ def test_the_table_begins_with_the_dense_network():
     assert squeezed(lines[3]) == "95.00% 94.00% 8.504 20,000 3.8x 0.250 12.5% 2 8"
 
 
+def test_constraints_are_marked():
+    front = front_of([member(0, bits=8), member(1, bits=8)])
+    front = replace(front, about={**front.about, "constraints": {"max_size": 19_950.0, "min_accuracy": 0.9495}})
+    rows = [line.split() for line in front_table(front).splitlines()]
+    assert rows[0].index("breaks") == 8
+    assert [row[8] for row in rows[2:]] == ["-", "size", "accuracy"]
+    assert "0 of them keep max_size 19,950, min_accuracy 0.9495" in next_steps(front)
+
+
 def test_columns_are_aligned():
     lines = front_table(front_of([member(0, bits=8), member(1, bits=16, decay=0.123456)])).splitlines()
     assert len(lines[3]) == len(lines[4]) == len(lines[0])

@@ -10,9 +10,11 @@ import pytest
 from mlflow import MlflowClient
 
 from search import recorder
+from search.delivery import PARENT, TrackingCard
 from search.front import Front, Member
+from search.ledger import LEDGER, Ledger, entries
 from search.recorder import Recorder
-from search.tracking import PARENT, Tracking, TrackingCard, tracking_uri
+from search.tracking import Tracking, tracking_uri
 
 TAGS = {"kind": "study", "space": "smoke", "data": "digits"}
 
@@ -21,16 +23,22 @@ class Record:
     """A study's record while it is written, and as it is read afterwards."""
 
     def __init__(self, file, name, folder):
-        self.said, self.folder, self.experiment = [], folder, name
-        self.client = MlflowClient(f"sqlite:///{file}")
-        self.recorder = Recorder(f"sqlite:///{file}", self.said.append)
-        card = TrackingCard("study-1", name, (file.parent / "artifacts").as_uri())
-        self.tracking = Tracking(self.recorder, card)
+        self.said, self.folder, self.experiment, self.uri = [], folder, name, f"sqlite:///{file}"
+        self.client = MlflowClient(self.uri)
+        self.card = TrackingCard("study-1", name, (file.parent / "artifacts").as_uri())
+        self.open(self.uri)
         (folder / "study.yaml").write_text("space: smoke\n")
+
+    def open(self, uri):
+        """As a process does that begins the study, or goes on with it."""
+        ledger = Ledger(self.folder / LEDGER, self.said.append)
+        self.recorder = Recorder(self.folder, uri, self.card, self.said.append)
+        self.tracking = Tracking(ledger, self.recorder)
+        self.tracking.resume(entry for entry, _ in entries(ledger.path))
 
     def begin(self, epochs=2):
         self.tracking.expect(["accuracy", "rate"], epochs, {"data": "digits", "split": "holdout-300"})
-        self.tracking.begin({"dense_size": 75256, "split": "holdout-300"}, TAGS, self.folder / "study.yaml")
+        self.tracking.begin({"dense_size": 75256, "split": "holdout-300"}, TAGS, ["study.yaml"])
 
     def finish(self, members=(), interrupted=False):
         front = Front(list(members), {"accuracy": "max", "rate": "min"}, {}, self.folder, 0.25, interrupted)
@@ -42,7 +50,7 @@ class Record:
 
     def read(self):
         """(parent, children by trial id), after everything was delivered."""
-        assert self.recorder.close() == 0
+        assert self.recorder.close(120) == 0
         assert self.said == []
         number = self.client.get_experiment_by_name(self.experiment).experiment_id
         runs = self.client.search_runs([number])
@@ -228,13 +236,66 @@ def wait_until(true, seconds=20):
         time.sleep(0.05)
 
 
-def test_two_studies_share_an_experiment(record, record_file, report):
+def test_two_studies_share_an_experiment_and_may_have_one_name(record, record_file, report, tmp_path, play):
     record.begin()
-    other = Tracking(record.recorder, TrackingCard("study-2", record.experiment, None))
-    other.begin({}, TAGS, record.folder / "study.yaml")
-    assert record.recorder.close() == 0
+    play("t1", report(1), report(2))
+    (tmp_path / "other").mkdir()
+    other = Record(record_file, record.experiment, tmp_path / "other")
+    other.begin()
+    other.tracking.finish(Front([], {}, {}, other.folder), [], 0)
+    assert (record.recorder.close(), other.recorder.close()) == (0, 0)
     number = record.client.get_experiment_by_name(record.experiment).experiment_id
-    assert {run.info.run_name for run in record.client.search_runs([number])} == {"study-1", "study-2"}
+    runs = [run for run in record.client.search_runs([number]) if PARENT not in run.data.tags]
+    assert [run.info.run_name for run in runs] == ["study-1"] * 2
+    assert {run.info.status for run in runs} == {"FINISHED", "RUNNING"}
+
+
+def test_a_study_that_goes_on_has_the_same_runs_and_no_number_twice(record, play, make_trial, report):
+    record.begin()
+    record.tracking.on_trial_start(0, [], make_trial("t1"))
+    record.tracking.on_trial_result(0, [], make_trial("t1"), report(1))
+    record.finish([member("t1", 1)], interrupted=True)
+    record.recorder.close()
+    record.open(record.uri)
+    record.begin()
+    play("t1", report(1), report(2))
+    play("t2", report(1), report(2))
+    record.finish([member("t2", 2)])
+    parent, children = record.read()
+    assert set(children) == {"t1", "t2"}
+    for run in children.values():
+        history = record.client.get_metric_history(run.info.run_id, "accuracy")
+        assert [m.step for m in history] == [1, 2]
+        assert run.info.status == "FINISHED"
+    assert (parent.info.status, parent.data.tags["end"]) == ("FINISHED", "done")
+    assert (children["t1"].data.tags["pareto"], children["t2"].data.tags["pareto"]) == ("false", "true")
+
+
+def test_lines_delivered_twice_change_nothing(record, play, report, tmp_path):
+    """As after a kill between the server's answer and the note of it: all is told again, in another process."""
+    record.begin()
+    play("t1", report(1, 0.8, epoch_0=report(0, 0.7)), report(2))
+    record.finish([member("t1", 2)])
+    first = record.read()
+    (tmp_path / "mlflow.jsonl").unlink()
+    record.open(record.uri)
+    parent, children = record.read()
+    assert parent.info.run_id == first[0].info.run_id
+    assert children["t1"].info.run_id == first[1]["t1"].info.run_id
+    history = record.client.get_metric_history(children["t1"].info.run_id, "accuracy")
+    assert [m.step for m in history] == [0, 1, 2]
+    assert children["t1"].data.tags == first[1]["t1"].data.tags
+
+
+def test_another_place_gets_all_of_it(record, play, report, tmp_path):
+    record.begin()
+    play("t1", report(1), report(2))
+    record.read()
+    record.open(f"sqlite:///{tmp_path / 'other.db'}")
+    assert record.recorder.close(60) == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'other.db'}")
+    (experiment,) = [e.experiment_id for e in client.search_experiments() if e.name == record.experiment]
+    assert len(client.search_runs([experiment])) == 2
 
 
 def test_long_values_are_cut_to_what_mlflow_takes(record, play, report):
@@ -247,25 +308,30 @@ def test_long_values_are_cut_to_what_mlflow_takes(record, play, report):
 
 def test_callbacks_never_wait_and_never_raise(closed_address, play, record, report, tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    said = []
-    lost = Recorder(f"http://{closed_address}", said.append)
-    record.tracking = Tracking(lost, TrackingCard("study", "experiment", None))
+    record.recorder.close()
+    record.open(f"http://{closed_address}")
     started = time.monotonic()
     record.begin()
     play("t1", report(1), report(2))
     record.finish([member("t1", 2)])
     assert time.monotonic() - started < 2
-    assert lost.close() == 6
+    assert record.recorder.close() == 6
     assert time.monotonic() - started < 15
 
 
-def test_ray_keeps_it_with_the_experiment(record, make_trial, report):
-    record.begin()
-    record.tracking.on_trial_start(0, [], make_trial())
-    assert record.recorder.close() == 0
+def test_ray_keeps_nothing_of_it_with_the_experiment(record, make_trial, report):
     again = pickle.loads(pickle.dumps(record.tracking))
     again.on_trial_result(0, [], make_trial(), report(1))
-    assert again._runs == record.tracking._runs
+    assert list(entries(record.folder / LEDGER)) == []
+
+
+def test_the_ledger_has_each_event_before_the_callback_returns(record, play, report):
+    record.begin()
+    play("t1", report(1, epoch_0=report(0)), report(2))
+    lines = [entry for entry, _ in entries(record.folder / LEDGER)]
+    assert [line["event"] for line in lines] == ["study", "start", "result", "result", "end"]
+    assert [r["metrics"]["epoch"] for line in lines[2:4] for r in line["reports"]] == [0, 1, 2]
+    assert lines[2]["reports"][0]["artifact"] == "t1-e000.rf"
 
 
 @pytest.mark.parametrize(("given", "uri"), [(None, "sqlite:////results/mlflow.db"), ("http://a:1", "http://a:1")])

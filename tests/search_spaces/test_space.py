@@ -68,7 +68,7 @@ def test_a_space_and_its_embedded_form_can_be_searched(name):
     for form, draw in itertools.product((space, embedded), (first, last, at_random(0), at_random(1))):
         config = form.config(form.point(draw))
         assert_can_be_trained(config)
-        assert config["method"] == name.partition("_")[0] or name == "smoke"
+        assert config["method"] in (space.file.methods or [name.partition("_")[0]]) or name == "smoke"
         assert config["epochs"] == form.file.budget.epochs
 
 
@@ -144,7 +144,14 @@ MISTAKES = [
     ("fixed/quantile", 0.9, "search.quantile: stands under fixed too; it is one or the other"),
     ("search/learnable_bit/when", {"max_bits": 4}, "search.learnable_bit.when: the conditions go round in a circle"),
     ("search/quantile/when", {"quantile": 1}, "search.quantile.when: the conditions go round in a circle"),
-    ("constraints", {"size": 4}, "constraints = {'size': 4}: reserved for later, leave it out"),
+    ("constraints", {"max_sise": 4}, "constraints.max_sise = 4: unknown key; did you mean 'max_size'?"),
+    (
+        "constraints",
+        {"max_size": "4 apples"},
+        "constraints.max_size = '4 apples': must be a size above 0, such as 800B",
+    ),
+    ("constraints", {"min_accuracy": 90}, "constraints.min_accuracy = 90: must be less than or equal to 1"),
+    ("budget/rungs", {"grace": 1, "protect": "some"}, "budget.rungs.protect = 'some': must be 'all' or 'net'"),
     ("budget/rungs", [1, 2], "budget.rungs = [1, 2]: must be a mapping"),
     ("budget/rungs", {"grace": 1, "facter": 2}, "budget.rungs.facter = 2: unknown key; did you mean 'factor'?"),
     ("budget/rungs", {"grace": 1, "factor": 1}, "budget.rungs.factor = 1: must be greater than or equal to 2"),
@@ -604,3 +611,125 @@ def test_a_division_of_the_epochs_that_does_not_add_up_is_refused(monkeypatch, p
     monkeypatch.setattr(method_class("deadzone"), "phases", lambda self, epochs: phases)
     with pytest.raises(SpaceError, match="does not add up"):
         Space.load("smoke", {"budget.epochs": 4})
+
+
+# rungs
+
+
+def with_rungs(method, grace, epochs=20, **knobs):
+    """A space of a method with one knob or more, whose first rung is ``grace``."""
+    search = {name: value for name, value in knobs.items() if isinstance(value, dict)}
+    fixed = {name: value for name, value in knobs.items() if not isinstance(value, dict)}
+    raw = {"method": method, "task": {"network": "lenet300", "data": "digits"}, "search": search, "fixed": fixed}
+    return load({**raw, "budget": {"epochs": epochs, "rungs": {"grace": grace}}})
+
+
+def floats(low, high):
+    return {"type": "float", "low": low, "high": high}
+
+
+@pytest.mark.parametrize(
+    ("longest", "method", "knobs"),
+    [
+        (2, "epr", {}),
+        (10, "epr", {"warm_up": floats(0.0, 0.5)}),
+        (5, "epr", {"warm_up": 0.25}),
+        (1, "deadzone", {}),
+        (10, "slimming", {}),
+        (15, "slimming", {"training_epochs": floats(0, 3), "fine_tuning_epochs": floats(1, 2)}),
+        (4, "slimming", {"training_epochs": 1, "fine_tuning_epochs": 1, "pruning_iterations": 4}),
+    ],
+    ids=str,
+)
+def test_no_rung_stands_where_a_trial_may_still_warm_up(longest, method, knobs):
+    assert with_rungs(method, longest, **knobs).file.budget.rungs.grace == longest
+    if longest > 1:
+        with pytest.raises(
+            SpaceError, match=rf"budget.rungs.grace = {longest - 1}: must be {longest} at least, {method}"
+        ):
+            with_rungs(method, longest - 1, **knobs)
+
+
+def test_the_line_names_the_knob_that_warms_up_longest():
+    with pytest.raises(SpaceError, match=r"epr warms up for up to 10 of 20 epochs \(warm_up\)"):
+        with_rungs("epr", 3, warm_up=floats(0.0, 0.5))
+
+
+# what belongs to one method
+
+
+CODEBOOKS = {
+    "method": "codebook",
+    "task": {"network": "resnet20", "data": "digits", "image_size": 16, "start": "scratch"},
+    "objectives": {"accuracy": "max", "sent_bits_coded": "min", "gops_device": "min"},
+    "budget": {"epochs": 20},
+    "fixed": {
+        "codebooks": [{"layer": "layer1[2]", "codebook_size": 16, "prune_epochs": [5, 0.5], "prune_ns": [2, 2]}],
+        "prune_channels": [{"layer": "layer1[0].conv1", "prune_epochs": [10], "prune_ns": [1]}],
+    },
+    "search": {
+        "codebooks.0.codebook_size": {"type": "categorical", "choices": [8, 16]},
+        "codebooks.0.beta": {
+            "template": "LinearBeta({a}, 1)",
+            "holes": {"a": {"type": "float", "low": 0.1, "high": 0.5}},
+        },
+        "codebook.lr": {"type": "float", "low": 1e-3, "high": 1e-2},
+    },
+    "embedded": {"budget": {"epochs": 8}},
+}
+
+
+def _codebooks(**changes):
+    return Space.from_raw("c", "c.yaml", {**copy.deepcopy(CODEBOOKS), **changes})
+
+
+@pytest.mark.parametrize("epochs", [20, 40, 4])
+def test_epochs_of_codebooks_are_those_of_the_file_and_rescale_with_the_budget(epochs):
+    space = Space.from_raw("c", "c.yaml", copy.deepcopy(CODEBOOKS), {"budget.epochs": epochs})
+    for found in (space, space.embedded()):
+        knobs = found.config({})["knobs"]
+        assert knobs["codebooks"][0]["prune_epochs"] == [0.25, 0.5]
+        assert knobs["prune_channels"][0]["prune_epochs"] == [0.5]
+
+
+def test_a_point_leads_into_the_list_of_codebooks():
+    config = _codebooks().config(
+        {"codebooks.0.codebook_size": 8, "codebooks.0.beta": "LinearBeta(0.2, 1)", "codebook.lr": 5e-3}
+    )
+    assert config["knobs"]["codebooks"][0]["codebook_size"] == 8
+    assert config["knobs"]["codebooks"][0]["beta"] == "LinearBeta(0.2, 1)"
+    assert config["optimizer"]["codebook"]["lr"] == 5e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"objectives": {"accuracy": "max", "sent_bits": "min"}},
+            "'sent_bits' is not a reported metric; did you mean 'mean_bits'",
+        ),
+        (
+            {"fixed": {"codebooks": [{"layer": "layer1[2]", "codebook_size": 1}]}},
+            r"codebooks\.0\.codebook_size = 1: must be",
+        ),
+        (
+            {"fixed": {"codebooks": [{"prune_epochs": [25], "prune_ns": [1]}]}},
+            r"codebooks\.0\.prune_epochs = \[25(\.0)?\]: must lie in \[0, 1\)",
+        ),
+    ],
+)
+def test_mistakes_of_codebooks_are_one_line(changes, line):
+    with pytest.raises(SpaceError, match=line) as caught:
+        _codebooks(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_bits_sent_are_no_objective_of_a_method_that_sends_none():
+    with pytest.raises(SpaceError, match=r"^c\.yaml: objectives\.sent_bits_fixed: baseline does not report it$"):
+        _codebooks(
+            method="baseline",
+            fixed={},
+            search={},
+            embedded={},
+            objectives={"accuracy": "max", "sent_bits_fixed": "min"},
+        )

@@ -62,7 +62,7 @@ def test_an_unknown_key_names_the_nearest_at_its_level(line, sections, expected)
         ({"budget": {"epochs": 0}}, "budget.epochs = 0: must be greater than or equal to 1"),
         ({"budget": {"epochs": 1, "rungs": [1]}}, "budget.rungs = [1]: must be a mapping"),
         ({"budget": {"epochs": 1, "wall_time": "x"}}, "budget.wall_time = 'x': must be a time such as 90s"),
-        ({"constraints": {}}, "constraints = {}: reserved for later, leave it out"),
+        ({"constraints": {"max_size": -1}}, "constraints.max_size = -1: must be a size above 0, such as 800B, 40kB"),
         ({"objectives": {"accuracy": "maximum"}}, "objectives.accuracy = 'maximum': must be 'max' or 'min'"),
         ({"objectives": {"accuracy": "max"}}, "objectives = {'accuracy': 'max'}: 2 or 3 objectives, not 1"),
         ({"task": {"network": 3, "data": "x"}}, "task.network = 3: must be a string or a mapping"),

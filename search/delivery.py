@@ -1,0 +1,154 @@
+"""The ledger as MLflow's record: one parent run a study, one child run a trial, each line delivered once, in order.
+
+What was delivered is in ``mlflow.jsonl`` beside the ledger. A line may come twice, when a server or this process died before it
+was noted: runs are looked up by tag before they are made, and MLflow takes the same number of the same moment once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.folder import ARTIFACTS
+from search.ledger import entries, mend
+from search.outcome import Outcome
+
+__all__ = ["PARENT", "Delivery", "TrackingCard"]
+
+PARENT = "mlflow.parentRunId"
+STATE = "mlflow.jsonl"
+_STATUS = {Outcome.DONE: "FINISHED", Outcome.STOPPED: "FINISHED", Outcome.FAILED: "FAILED"}
+
+
+@dataclass(frozen=True)
+class TrackingCard:
+    """What the record is called, and where a new experiment keeps its artifacts (None: where the server says)."""
+
+    study: str
+    experiment: str
+    artifact_root: str | None
+
+
+class Delivery:
+    """What stands at one ``uri`` already, and how the next line gets there. ``position``: the byte behind the last one."""
+
+    def __init__(self, folder: Path, uri: str, card: TrackingCard) -> None:
+        self.folder, self.uri, self.card = folder, uri, card
+        self.position = 0
+        self.runs: dict[str, str] = {}
+        self._experiment = ""
+        mend(folder / STATE)
+        for entry, _ in entries(folder / STATE):
+            if entry["uri"] == uri:
+                self.position = entry.get("position", self.position)
+                self.runs |= entry.get("runs", {})
+
+    def apply(self, client: Any, entry: Mapping[str, Any]) -> None:
+        """One line of the ledger; LookupError where it rests on a run that was refused."""
+        if act := getattr(self, f"_{entry['event']}", None):
+            act(client, entry)
+
+    def passed(self, position: int) -> None:
+        """Everything before this byte of the ledger is delivered, or was refused."""
+        self.position = position
+        self._note({"position": position})
+
+    def _study(self, client: Any, entry: Mapping[str, Any]) -> None:
+        """The parent run; a study that goes on opens it again."""
+        run = self._run(client, "", self.card.study, {**entry["tags"], "study_id": entry["study_id"]})
+        if client.get_run(run).info.status != "RUNNING":
+            client.update_run(run, status="RUNNING")
+        client.set_tag(run, "end", "running")
+        self._upload(client, entry["files"])
+        _log(client, run, entry["at"], params=entry["params"])
+
+    def _start(self, client: Any, entry: Mapping[str, Any]) -> None:
+        config, trial = entry["config"], entry["trial"]
+        known = trial in self.runs
+        tags = {**entry["tags"], "trial_id": trial, "method": config["method"], "kind": "trial"}
+        run = self._run(client, trial, entry["name"], {**tags, PARENT: self.runs[""]})
+        if known and client.get_run(run).info.status != "RUNNING":
+            client.update_run(run, status="RUNNING")
+        params = {name: config[name] for name in ("method", "seed", "epochs")}
+        _log(client, run, entry["at"], params={**params, **config["point"]})
+
+    def _result(self, client: Any, entry: Mapping[str, Any]) -> None:
+        """All of an epoch's metrics in one batch, at the epoch as step."""
+        for report in entry["reports"]:
+            if not report["again"]:
+                _log(client, self.runs[entry["trial"]], entry["at"], metrics=report["metrics"])
+
+    def _end(self, client: Any, entry: Mapping[str, Any]) -> None:
+        run, tags = self.runs[entry["trial"]], {"end": entry["end"]}
+        _log(client, run, entry["at"], tags=tags | ({"reason": entry["reason"]} if entry["reason"] else {}))
+        client.set_terminated(run, _STATUS[Outcome(entry["end"])], end_time=entry["at"])
+
+    def _front(self, client: Any, entry: Mapping[str, Any]) -> None:
+        """The front as tags of its trials, its files as artifacts of the parent, and the parent's own end."""
+        for trial, run in self.runs.items():
+            if trial:
+                on_front = entry["pareto"].get(trial, "")
+                marks = {"pareto": "true", "pareto_epochs": on_front} if on_front else {"pareto": "false"}
+                if on_front or entry["resumed"]:
+                    _log(client, run, entry["at"], tags=marks)
+        self._upload(client, entry["files"])
+        for name in entry["networks"]:
+            self._upload(client, [name], ARTIFACTS)
+        _log(client, self.runs[""], entry["at"], metrics=entry["metrics"])
+        if entry["interrupted"]:  # runs stay open for the study to go on
+            client.set_tag(self.runs[""], "end", "interrupted")
+        else:
+            client.set_tag(self.runs[""], "end", Outcome.DONE.value)
+            client.set_terminated(self.runs[""], "FINISHED", end_time=entry["at"])
+
+    def _upload(self, client: Any, files: list[str], into: str | None = None) -> None:
+        """Files of the study's folder; one that a later front threw away since is not there any more."""
+        for name in files:
+            if (self.folder / name).exists():
+                client.log_artifact(self.runs[""], str(self.folder / name), into)
+
+    def _run(self, client: Any, trial: str, name: str, tags: Mapping[str, str]) -> str:
+        """The run of a trial, or of the study itself (``""``): known, found by its tags, or made."""
+        if trial not in self.runs:
+            self._experiment = self._experiment or _experiment(client, self.card)
+            wanted = [("study_id", tags["study_id"]), ("kind", tags["kind"])] + ([("trial_id", trial)] if trial else [])
+            found = client.search_runs([self._experiment], " and ".join(f"tags.{k} = '{v}'" for k, v in wanted))
+            run = found[0] if found else client.create_run(self._experiment, tags=dict(tags), run_name=name)
+            self.runs[trial] = run.info.run_id
+            self._note({"runs": {trial: run.info.run_id}})
+        return self.runs[trial]
+
+    def _note(self, facts: Mapping[str, Any]) -> None:
+        """A full disk: what is not noted is delivered again, which changes nothing."""
+        with suppress(OSError), (self.folder / STATE).open("ab", buffering=0) as file:
+            file.write(json.dumps({"uri": self.uri, **facts}).encode() + b"\n")
+
+
+def _experiment(client: Any, card: TrackingCard) -> str:
+    found = client.get_experiment_by_name(card.experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    return str(client.create_experiment(card.experiment, artifact_location=card.artifact_root))
+
+
+def _log(
+    client: Any,
+    run: str,
+    stamp: int,
+    metrics: Mapping[str, float] | None = None,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    step = int((metrics or {}).get("epoch", 0))
+    client.log_batch(
+        run,
+        metrics=[Metric(k, float(v), stamp, step) for k, v in (metrics or {}).items()],
+        params=[Param(k, str(v)[:6000]) for k, v in (params or {}).items()],
+        tags=[RunTag(k, str(v)[:8000]) for k, v in (tags or {}).items()],
+    )
