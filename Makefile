@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: search test fast lint install clean
+.PHONY: search test fast lint chaos install clean
 
 search: install
 	$(BIN)/python tuner.py --space deadzone_resnet20 --time-budget 8m
@@ -13,6 +13,9 @@ test: lint
 
 fast: lint
 	$(BIN)/python -m pytest -m "not slow"
+
+chaos: install
+	$(BIN)/python benchmarks/chaos.py --kills 20 --plain --folder $$(mktemp -d)/chaos
 
 lint: install
 	$(BIN)/ruff check .

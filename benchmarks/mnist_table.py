@@ -32,7 +32,13 @@ ADAM = {"name": "adam", "base": {"lr": 3e-3}, "step": {"lr": 1e-2}, "prior": {"l
 # network: batch size, epochs, knobs, optimizer, goal in bytes at a test error
 TABLE = {
     "lenet300": (256, 120, {"lambda_RD": 1.3, "warm_up": 0.5, "prior": "logistic"}, ADAM, (2800, 0.019)),
-    "lenet5": (128, 20, {"lambda_RD": 1.7, "warm_up": 0.5, "prior": "logistic"}, {**ADAM, "base": {"lr": 2e-3}}, (2000, 0.010)),
+    "lenet5": (
+        128,
+        20,
+        {"lambda_RD": 1.7, "warm_up": 0.5, "prior": "logistic"},
+        {**ADAM, "base": {"lr": 2e-3}},
+        (2000, 0.010),
+    ),
 }
 
 
@@ -40,7 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(TABLE)}; both where absent")
     parser.add_argument("--seeds", type=int, nargs="*", default=SEEDS, help="train these alone")
-    parser.add_argument("--prior", choices=[*PRIORS], help="in place of the table's, into a folder of results/mnist_table")
+    parser.add_argument(
+        "--prior", choices=[*PRIORS], help="in place of the table's, into a folder of results/mnist_table"
+    )
     parser.add_argument("--only-measure", action="store_true")
     parser.add_argument("--data-root", type=Path)
     arguments = parser.parse_args()
