@@ -31,6 +31,9 @@ def as_interrupts() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: Any) -> None:
+    """A program that a shell began in the background ignores Ctrl-C, but is not to ignore these."""
+    if not callable(signal.getsignal(signal.SIGINT)):
+        raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
 
 

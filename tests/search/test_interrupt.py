@@ -10,6 +10,14 @@ import pytest
 from search.interrupt import as_interrupts, interruptible
 
 
+@pytest.fixture(autouse=True)
+def pythons_own():
+    """Whatever was there: other tests, and the shell, leave other handlers."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_search_that_ends_by_itself_was_not_interrupted():
     before = signal.getsignal(signal.SIGINT)
     with interruptible() as interrupted:
@@ -61,6 +69,13 @@ def test_a_clusters_signals_do_what_ctrl_c_does(number):
             signal.raise_signal(number)
         assert interrupted()
     assert (signal.getsignal(number), signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_in_the_background_where_ctrl_c_is_ignored_they_are_not(number):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with as_interrupts(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
 
 
 def test_a_second_one_ends_the_program():
