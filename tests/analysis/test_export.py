@@ -110,6 +110,7 @@ def test_a_folder_that_cannot_be_written_is_bad_input(point, tmp_path):
             export(point, out, None)
 
 
+@pytest.mark.slow
 def test_the_half_of_a_device_is_taken_out_and_runs(divided, tmp_path):
     point = open_study(str(divided), divided.parent)[0]
     export(point, tmp_path, None, "device")

@@ -49,6 +49,7 @@ RESNET = network()
 GRAPH = trace(RESNET, SHAPE)
 
 
+@pytest.mark.slow
 @given(
     st.floats(0, 0.99),
     st.sampled_from(["global", "local", "safe", "safe_local"]),

@@ -96,6 +96,7 @@ def test_beta_follows_its_schedule_and_enters_the_loss(entropy):
         assert float(method.penalty(model).detach()) == pytest.approx(beta * float(term.detach()))
 
 
+@pytest.mark.slow
 def test_codebooks_are_pruned_in_time_by_counts_of_evaluation():
     books = [{"layer": "bn1", "codebook_size": 8, "prune_epochs": [0.25, 0.5], "prune_ns": [2, 3]}]
     trainer = tiny_trainer("codebook", epochs=4, codebooks=books)
@@ -139,6 +140,7 @@ def test_the_rarest_go_and_statistics_do_not_move():
     assert set(torch.nonzero(~layer.alive).flatten().tolist()) == set(counts.argsort(stable=True)[:3].tolist())
 
 
+@pytest.mark.slow
 def test_a_trial_with_all_of_it_resumes_exactly(tmp_path):
     books = [
         {"layer": "bn1", "codebook_size": 8, "prune_epochs": [0.5], "prune_ns": [3]},
@@ -182,6 +184,7 @@ def test_each_alternative_of_a_file_can_be_used():
     assert metrics.sent_bits_fixed == 64 * 3
 
 
+@pytest.mark.slow
 def test_a_larger_beta_sends_fewer_bits():
     bits = []
     for beta in (0.0, 1.0, 10.0):
@@ -232,6 +235,7 @@ def test_more_noise_less_accuracy():
     assert found[0] < found[1] < found[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norms", ["folded", "kept"])
 @pytest.mark.parametrize("layer", ["conv1", "conv2"])
 def test_masked_channels_leave_the_file_and_the_outputs_stay(layer, norms, tmp_path):
