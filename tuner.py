@@ -220,7 +220,19 @@ def _parser() -> argparse.ArgumentParser:
         epilog="ratefront compress info|decode FILE looks into one compressed file; ratefront export STUDY POINT and "
         "ratefront verify STUDY are for a finished study.",
     )
-    what = parser.add_argument_group("what is searched")
+    _add_search(parser.add_argument_group("what is searched"), parser.add_argument_group("how much"))
+    _add_places(parser.add_argument_group("where"))
+    again = parser.add_argument_group("going on")
+    again.add_argument("--resume", metavar="NAME", help="a study that ended early; auto: the newest, or a new one")
+    again.add_argument("--extend", type=int, metavar="N", help="with --resume: N trials more")
+    again.add_argument("--retry-errored", action="store_true", help="with --resume: trials that crashed, once more")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="print the end alone")
+    shown.add_argument("--json", action="store_true", help="print the search as events, one JSON object a line")
+    return parser
+
+
+def _add_search(what: argparse._ArgumentGroup, much: argparse._ArgumentGroup) -> None:
     what.add_argument("--space", metavar="NAME|FILE", help="a search space by name or file")
     what.add_argument("--list", action="store_true", help="show the spaces and end")
     what.add_argument("--dry-run", action="store_true", help="print the space, one configuration, the time; then end")
@@ -244,14 +256,15 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--warm-start", metavar="NAME", help="a study in the same results: its front is tried first")
     what.add_argument("--min-accuracy", type=float, metavar="X", help="on validation data, from 0 to 1")
     what.add_argument("--max-gops", type=float, metavar="X", help="of one inference")
-    much = parser.add_argument_group("how much")
     much.add_argument("--trials", type=int, metavar="N")
     much.add_argument("--epochs", type=int, metavar="N", help="of a trial, everything included")
     much.add_argument("--time-budget", metavar="TIME", help="wall time of all, such as 90s, 8m or 1h30m")
     much.add_argument(
         "--patience", type=int, metavar="N", help="end when N trials together raised the hypervolume by less than 1 %%"
     )
-    where = parser.add_argument_group("where")
+
+
+def _add_places(where: argparse._ArgumentGroup) -> None:
     where.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or mps")
     where.add_argument("--cpus-per-trial", type=float, metavar="X")
     where.add_argument("--gpus-per-trial", type=float, metavar="X", help="fractions share a GPU")
@@ -267,14 +280,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--experiment", metavar="NAME", default="ratefront", help="MLflow experiment (ratefront)")
     where.add_argument("--keep", metavar="WHAT", help="files that outlive the search: front, trials or all (front)")
-    again = parser.add_argument_group("going on")
-    again.add_argument("--resume", metavar="NAME", help="a study that ended early; auto: the newest, or a new one")
-    again.add_argument("--extend", type=int, metavar="N", help="with --resume: N trials more")
-    again.add_argument("--retry-errored", action="store_true", help="with --resume: trials that crashed, once more")
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--quiet", action="store_true", help="print the end alone")
-    shown.add_argument("--json", action="store_true", help="print the search as events, one JSON object a line")
-    return parser
 
 
 if __name__ == "__main__":
