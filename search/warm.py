@@ -35,7 +35,9 @@ def read_front(folder: Path) -> Found:
         method = about["resolved"][METHOD]
         points = [{METHOD: method, **member["config"]} for member in members]
     except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError) as error:
-        raise StudyError(f"--warm-start {folder.name}: {folder} holds no front of a study ({error})") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        rule = f"{folder} holds no front of a study ({reason})"
+        raise StudyError(f"warm-start = {folder.name!r}: {rule}") from error
     return Found(folder.name, tuple(point for number, point in enumerate(points) if point not in points[:number]))
 
 
