@@ -49,12 +49,14 @@ def main() -> None:
     parser.add_argument(
         "--prior", choices=[*PRIORS], help="in place of the table's, into a folder of results/mnist_table"
     )
+    parser.add_argument("--lambda-rd", type=float, help="in place of the table's, into a folder of results/mnist_table")
     parser.add_argument("--only-measure", action="store_true")
     parser.add_argument("--data-root", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.prior:
-        use_prior(arguments.prior)
+    for knob in ("prior", "lambda_RD"):
+        if (value := getattr(arguments, knob.lower())) is not None:
+            try_knob(knob, value)
     print(f"{platform.machine()}, {os.cpu_count()} cores, one thread a trial, torch {torch.__version__}")
     for name in arguments.networks or TABLE:
         task = opened(name, arguments.data_root)
@@ -64,11 +66,11 @@ def main() -> None:
         measure(name, task)
 
 
-def use_prior(prior: str) -> None:
+def try_knob(knob: str, value: str | float) -> None:
     global PLACE, CHECKPOINTS
-    PLACE = CHECKPOINTS = CHECKPOINTS / prior
+    PLACE = CHECKPOINTS = CHECKPOINTS / str(value)
     for _, _, knobs, _, _ in TABLE.values():
-        knobs["prior"] = prior
+        knobs[knob] = value
 
 
 def opened(name: str, root: Path | None) -> Task:

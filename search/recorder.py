@@ -97,8 +97,9 @@ def _connect(uri: str) -> Any:
     from mlflow.store.db import utils as database  # importing it sets its logger, which tells of every new table
     from mlflow.tracking import MlflowClient
 
-    for name in ("alembic", "mlflow", database.__name__):
+    for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger(database.__name__).setLevel(logging.CRITICAL)  # its tracebacks; one line of ours tells of an error
 
     return MlflowClient(tracking_uri=uri)
 
