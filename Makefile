@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# a module is one worker's, so that its Ray is started once
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: search test fast lint chaos install clean
 
@@ -9,10 +11,10 @@ search: install
 	$(BIN)/python tuner.py --space deadzone_resnet20 --time-budget 8m
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fast: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 chaos: install
 	$(BIN)/python benchmarks/chaos.py --kills 20 --plain --folder $$(mktemp -d)/chaos

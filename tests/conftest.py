@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,14 @@ from typing import Any
 import pytest
 
 from tasks import downloads
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers that share a machine share its cores."""
+    if workers := getattr(config, "workerinput", {}).get("workercount"):
+        import torch
+
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
 
 
 @pytest.fixture(scope="session")
