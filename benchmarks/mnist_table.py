@@ -31,11 +31,11 @@ PLACE, CHECKPOINTS = ROOT / "docs/artifacts", ROOT / "results/mnist_table"
 ADAM = {"name": "adam", "base": {"lr": 3e-3}, "step": {"lr": 1e-2}, "prior": {"lr": 1e-2}, "schedule": "cosine"}
 # network: batch size, epochs, knobs, optimizer, goal in bytes at a test error
 TABLE = {
-    "lenet300": (256, 120, {"lambda_RD": 1.3, "warm_up": 0.5, "prior": "logistic"}, ADAM, (2800, 0.019)),
+    "lenet300": (256, 120, {"lambda_RD": 1.45, "warm_up": 0.5, "prior": "context"}, ADAM, (2800, 0.019)),
     "lenet5": (
         128,
         20,
-        {"lambda_RD": 1.7, "warm_up": 0.5, "prior": "logistic"},
+        {"lambda_RD": 2.1, "warm_up": 0.5, "prior": "context"},
         {**ADAM, "base": {"lr": 2e-3}},
         (2000, 0.010),
     ),
