@@ -3,10 +3,11 @@
 A codeword is one symbol. M-PSK: point m at the angle 2π m / M, power 1. M-QAM: the M points of the smallest square grid that lie
 nearest to its middle, in boustrophedon, the outermost of power 1. Each of the two components receives noise of variance
 1 / (2 · 10^(PSNR / 10)), PSNR in dB = 10 log10 (peak power / noise power); the nearest point is what arrives.
-Source: Xie et al. 2023, "Robust Information Bottleneck for Task-Oriented Communication with Digital Modulation", arXiv 2209.10382.
+Source: Xie et al. 2023, "Robust Information Bottleneck for Task-Oriented Communication with Digital Modulation", arXiv 2209.10382;
+its code calls (M - 1) / 6 the peak of a QAM grid, which is its mean power: the same PSNR is less noise there than here.
 
-Training draws its noise from PyTorch's generator. Evaluation takes that of a picture from what is sent and where, by whole
-numbers alone: it is the same in whatever batch the picture lies, and on every machine.
+Training draws its noise from PyTorch's generator. Evaluation draws that of a picture from what is sent and where, by a hash of
+whole numbers: it is the same in whatever batch the picture lies, and on another machine but for the last bit of log and cos.
 """
 
 from __future__ import annotations
@@ -14,15 +15,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["MODULATIONS", "Link", "constellation", "ring", "settled_noise"]
+__all__ = ["LEAST_PSNR", "MODULATIONS", "MOST_PSNR", "Link", "constellation", "ring", "settled_noise"]
+
+LEAST_PSNR = -50.0  # dB: below, nothing arrives
+MOST_PSNR = 100.0  # above, nothing errs
 
 _ADDED, _FIRST, _SECOND = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15  # of splitmix64, signed
 _PIECE = 1 << 20  # distances that are looked at together
 _BETTER = 1e-9
+_SWEEPS = 20  # of a ring; more than a thousand codewords could go on for long
 
 
 def _psk(count: int) -> Tensor:
@@ -55,7 +64,7 @@ def constellation(modulation: str, count: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Link:
-    """``modulation``, one of ``MODULATIONS``, and ``PSNR`` in dB."""
+    """``modulation``, one of ``MODULATIONS``, and ``PSNR`` in dB, from ``LEAST_PSNR`` to ``MOST_PSNR``."""
 
     modulation: str = "psk"
     PSNR: float = 20.0
@@ -80,10 +89,15 @@ class Link:
 
     def error_rate(self, count: int, symbols: int = 200_000, seed: int = 0) -> float:
         """Share of wrong symbols, counted over so many drawn ones."""
-        source = torch.Generator().manual_seed(seed)
-        sent = torch.randint(count, (symbols,), generator=source)
-        arrived = self.deliver(sent, count, torch.randn(symbols, 2, generator=source))
-        return float((arrived != sent).double().mean())
+        return _counted_errors(self, count, symbols, seed)
+
+
+@lru_cache(maxsize=256)
+def _counted_errors(link: Link, count: int, symbols: int, seed: int) -> float:
+    source = torch.Generator().manual_seed(seed)
+    sent = torch.randint(count, (symbols,), generator=source)
+    arrived = link.deliver(sent, count, torch.randn(symbols, 2, generator=source))
+    return float((arrived != sent).double().mean())
 
 
 def settled_noise(sent: Tensor, seed: int = 0) -> Tensor:
@@ -107,15 +121,16 @@ def _mixed(values: Tensor) -> Tensor:
 def ring(points: Tensor, start: list[int] | None = None) -> list[int]:
     """An order of (K, D) points in which neighbours, the last and the first too, are near: 2-opt from ``start``.
 
-    Without one from the order along the first principal axis.
+    Without one from the order along the first principal axis. It goes round ``_SWEEPS`` times at most.
     """
     values = points.detach().double().cpu()
-    apart = torch.cdist(values, values).tolist()
+    apart = torch.cdist(values, values).numpy()
     order = _along_axis(values) if start is None else list(start)
-    improved = True
-    while improved:
-        improved = _uncrossed(order, apart)
-    return order
+    closed = np.array([*order, order[0]])
+    for _ in range(_SWEEPS):
+        if not _uncrossed(closed, apart):
+            break
+    return [int(n) for n in closed[:-1]]
 
 
 def _along_axis(values: Tensor) -> list[int]:
@@ -124,13 +139,17 @@ def _along_axis(values: Tensor) -> list[int]:
     return [int(n) for n in torch.argsort(centred @ axis, stable=True)]
 
 
-def _uncrossed(order: list[int], apart: list[list[float]]) -> bool:
-    """Turn round whatever stretch makes the ring shorter; whether one did."""
-    count, improved = len(order), False
+def _uncrossed(closed: NDArray[Any], apart: NDArray[Any]) -> bool:
+    """Turn round whatever stretch makes the ring shorter, its first again last; whether one did."""
+    count, improved = len(closed) - 1, False
     for i in range(count - 1):
-        for j in range(i + 2, count):
-            a, b, c, d = order[i], order[i + 1], order[j], order[(j + 1) % count]
-            if apart[a][c] + apart[b][d] < apart[a][b] + apart[c][d] - _BETTER:
-                order[i + 1 : j + 1] = reversed(order[i + 1 : j + 1])
-                improved = True
+        j = i + 2
+        while j < count:
+            a, b, c, d = closed[i], closed[i + 1], closed[j:-1], closed[j + 1 :]
+            shorter = apart[a, c] + apart[b, d] < apart[a, b] + apart[c, d] - _BETTER
+            j += int(shorter.argmax())
+            if not shorter.any():
+                break
+            closed[i + 1 : j + 1] = closed[i + 1 : j + 1][::-1].copy()
+            j, improved = j + 1, True
     return improved

@@ -15,14 +15,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from compress.channel import MODULATIONS, Link, settled_noise
+from compress.channel import LEAST_PSNR, MODULATIONS, MOST_PSNR, Link, settled_noise
 
 __all__ = [
     "CodebookLayer",
@@ -74,7 +74,7 @@ class Shape:
 
 
 class CodebookLayer(nn.Module):
-    """Input and output (N, C, ...). ``number``: its place in the list of codebooks; ``active``: else it hands on what comes.
+    """Input and output (N, C, ...), or (N, T, C) as transformers have it. ``number``: its place in the list of codebooks; ``active``: else it hands on what comes.
 
     ``common``: places on the constellation, those first that are sent most often, as training saw it.
     """
@@ -101,12 +101,13 @@ class CodebookLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.active:
             return x
-        rows = x.movedim(1, -1)
+        axis = channel_axis(x)
+        rows = x.movedim(axis, -1)
         if self.asked == "vectors":
             raise Reached(rows.reshape(-1, self.shape.channels))
         z = self.encode(rows).reshape(-1, self.shape.width)
         out = self.transmit(z, rows.shape[:-1])
-        return self.decode(out.reshape(*rows.shape[:-1], self.shape.width)).movedim(-1, 1)
+        return self.decode(out.reshape(*rows.shape[:-1], self.shape.width)).movedim(-1, axis)
 
     def transmit(self, z: Tensor, positions: Sequence[int]) -> Tensor:
         """(n, D) vectors as they arrive; ``positions`` (N, ...) are theirs in the pictures."""
@@ -123,11 +124,12 @@ class CodebookLayer(nn.Module):
         return found
 
     def score(self, z: Tensor) -> Tensor:
-        """(n, K)."""
-        products = z @ self.embedding.t()
-        if self.scores == "distance":
-            products = products - self.embedding.square().sum(1) / 2
-        return products / math.sqrt(self.shape.width)
+        """(n, K), in the codewords' own precision: in bfloat16 near codewords would tie."""
+        with _exactly(z.device.type):
+            products = z.to(self.embedding.dtype) @ self.embedding.t()
+            if self.scores == "distance":
+                products = products - self.embedding.square().sum(1) / 2
+            return products / math.sqrt(self.shape.width)
 
     def through(self, sent: Tensor) -> Tensor:
         """Places (N, ...) after the channel, with the noise of evaluation."""
@@ -148,6 +150,15 @@ class CodebookLayer(nn.Module):
             yield
         finally:
             self.asked = None
+
+
+def channel_axis(x: Tensor) -> int:
+    """Of a layer's output: the last of (N, T, C), else the one behind the pictures."""
+    return -1 if x.dim() == 3 else 1
+
+
+def _exactly(device: str) -> AbstractContextManager[Any]:
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 class _Split:
@@ -223,7 +234,7 @@ def _layer(
     whole = all(type(n) is int and 1 <= n <= _MOST for n in (size, width, channels))
     if not whole or scores not in SCORES or modulation not in list(MODULATIONS) or type(psnr) not in (int, float):
         raise ValueError(f"card: codebooks.{number} = {str(entry)[:200]}: describes no codebook")
-    if not math.isfinite(psnr) or not isinstance(path, str) or not _PATH.fullmatch(path):
+    if not LEAST_PSNR <= psnr <= MOST_PSNR or not isinstance(path, str) or not _PATH.fullmatch(path):
         raise ValueError(f"card: codebooks.{number} = {str(entry)[:200]}: describes no codebook")
     if path not in dict(network.named_modules()):
         raise ValueError(f"card: codebooks.{number}.layer = {path[:80]!r}: the network has no such layer")

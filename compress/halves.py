@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from compress.codebooks import CodebookLayer, Reached, codebooks_of
-from compress.codecs import CODECS, codec_for
+from compress.codecs import CODECS
 from compress.graph import meta_twin
+from compress.ranged import has_constriction
 
-__all__ = ["DeviceHalf", "coded_bits", "device_half", "head_tensors", "is_half", "working_codebook"]
+__all__ = [
+    "DeviceHalf",
+    "coded_bits",
+    "decode_places",
+    "device_half",
+    "encode_places",
+    "head_tensors",
+    "is_half",
+    "working_codebook",
+]
+
+Places = NDArray[np.int64]
+_FEW = 256
 
 
 class DeviceHalf(nn.Module):
@@ -75,13 +89,43 @@ def _called(network: nn.Module, input_shape: Sequence[int]) -> set[str]:
     return called
 
 
-def coded_bits(maps: Iterable[NDArray[np.int64]], common: Sequence[int]) -> list[int]:
-    """Bits of each map of places by our entropy coder, a map a picture: real bytes, times 8.
+def coded_bits(maps: Iterable[Places], common: Sequence[int]) -> list[int]:
+    """Bits of each map of places by our entropy coder, a map a picture: real bytes, times 8."""
+    return [8 * len(encode_places(places, common)) for places in maps]
+
+
+def encode_places(places: Places, common: Sequence[int]) -> bytes:
+    """One picture's map of places as bytes; ``common`` are all places, those first that are sent most often.
 
     Coded are integers of the magnitude that fits how often a place is sent: 0, -1, 1, -2, 2, ... down ``common``.
     """
-    labels = np.empty(len(common), np.int64)
-    ranks = np.arange(len(common))
+    coded = _labels(common)[np.atleast_1d(places)]
+    data = CODECS[_coder()].encode(coded)
+    return CODECS["int8"].encode(coded) if _plain(coded.size, common) and len(data) >= coded.size else data
+
+
+def decode_places(data: bytes, shape: Sequence[int], common: Sequence[int]) -> Places:
+    """The inverse; ValueError for bytes that are no such map."""
+    whole = math.prod(shape)
+    codec = "int8" if _plain(whole, common) and len(data) == whole else _coder()  # coded is shorter, where plain may be
+    coded = CODECS[codec].decode(data, tuple(shape) or (1,)).astype(np.int64)
+    ranks = np.where(coded < 0, -2 * coded - 1, 2 * coded)
+    if ranks.max(initial=0) >= len(common):
+        raise ValueError(f"a place beyond the {len(common)} that there are")
+    found: Places = np.asarray(common, np.int64)[ranks].reshape(shape)
+    return found
+
+
+def _labels(common: Sequence[int]) -> Places:
+    labels, ranks = np.empty(len(common), np.int64), np.arange(len(common))
     labels[list(common)] = np.where(ranks % 2 == 0, ranks // 2, -(ranks + 1) // 2)
-    coded = (labels[np.atleast_1d(places)] for places in maps)
-    return [8 * len(CODECS[codec_for(m)].encode(m)) for m in coded]
+    return labels
+
+
+def _plain(places: int, common: Sequence[int]) -> bool:
+    """Whether a byte a place may be less than what a coder needs."""
+    return places <= _FEW and len(common) < _FEW
+
+
+def _coder() -> str:
+    return "context" if has_constriction() else "lzma"

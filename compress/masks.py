@@ -55,8 +55,10 @@ def insert_masks(model: nn.Module, layers: Sequence[tuple[str, int]], input_shap
 
 @torch.no_grad()
 def choose(model: nn.Module, number: int, gone: int) -> None:
-    """Mask the ``gone`` filters of least norm, chosen anew: one that was masked may come back."""
+    """Mask the ``gone`` filters of least norm, chosen anew where the number changes: one that was masked may come back."""
     mask = next(m for m, _, _ in _masks(model) if m.number == number)
+    if gone == int((~mask.keep).sum()):
+        return
     layer: Any = model.get_submodule(mask.filters)
     values = layer.parametrizations.weight.original if parametrize.is_parametrized(layer, "weight") else layer.weight
     norms = values.flatten(1).norm(dim=1)

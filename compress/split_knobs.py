@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,7 +21,7 @@ _EVENTS = ("prune_epochs", "prune_ns")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Events:
+class Events(ABC):
     """What happens when: at each share of the epochs in ``prune_epochs`` the number in ``prune_ns``."""
 
     prune_epochs: tuple[float, ...] = ()
@@ -29,6 +30,16 @@ class Events:
     def _past(self, progress: float) -> list[int]:
         """The numbers of all events until now."""
         return [n for e, n in zip(self.prune_epochs, self.prune_ns, strict=True) if progress >= e - _ROUNDING]
+
+    @abstractmethod
+    def gone(self, progress: float) -> int:
+        """How many are gone now."""
+
+    @property
+    def last(self) -> float | None:
+        """The share at which their number last changes; None where it never does."""
+        changes = [e for e in self.prune_epochs if self.gone(e) != self.gone(e - 2 * _ROUNDING)]
+        return max(changes, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +82,9 @@ class ChannelEntry(Events):
     def read(cls, knob: str, plain: Mapping[str, Any]) -> ChannelEntry:
         """From plain data."""
         _keys(knob, plain, ("layer", *_EVENTS))
-        layer_path(f"{knob}.layer", plain.get("layer"))
+        layer = plain.get("layer")
+        require(f"{knob}.layer", layer, "must be a path to a layer; only codebooks find theirs", layer != AUTO)
+        layer_path(f"{knob}.layer", layer)
         epochs, ns = _events(knob, plain)
         return cls(layer=plain["layer"], prune_epochs=epochs, prune_ns=ns)
 
@@ -117,7 +130,7 @@ def _keys(knob: str, plain: Any, allowed: Sequence[str]) -> None:
 
 
 def _events(knob: str, plain: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    epochs, ns = (plain.get(name) or () for name in _EVENTS)
+    epochs, ns = (() if plain.get(name) is None else plain[name] for name in _EVENTS)
     for name, values in zip(_EVENTS, (epochs, ns), strict=True):
         require(f"{knob}.{name}", values, "must be a list of numbers", isinstance(values, (list, tuple)))
     require(

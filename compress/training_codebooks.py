@@ -17,11 +17,12 @@ from compress.channel import Link, ring
 from compress.clusters import centroids, principal_axes
 from compress.codebooks import CodebookLayer, Reached, Shape, codebooks_of, use
 
-__all__ = ["ENTROPIES", "TrainingCodebook", "streamed", "training_codebooks", "working"]
+__all__ = ["ENTROPIES", "TrainingCodebook", "sampled", "streamed", "training_codebooks", "working"]
 
 ENTROPIES = ("marginal", "conditional")
 _MEMORY = 0.01  # share of a step in ``used``
 _TINY = 1e-12
+_ROWS, _MOST = 64, 1 << 16  # vectors that codewords start from: of a picture, and in all
 
 
 class TrainingCodebook(CodebookLayer):
@@ -171,6 +172,21 @@ def streamed(model: nn.Module, number: int, what: str, batches: Iterable[Tensor]
         images -= len(batch)
         if images <= 0:
             return
+
+
+def sampled(model: nn.Module, number: int, batches: Iterable[Tensor], images: int, source: torch.Generator) -> Tensor:
+    """(n, C) of the vectors that come to a codebook: some of each batch, drawn by ``source``."""
+    images = min(images, _MOST)
+    rows, left, found = min(_ROWS, _MOST // images), images, []
+    for batch in batches:
+        some = batch[:left]
+        vectors = _asked(model, number, "vectors", some)
+        drawn = torch.randperm(len(vectors), generator=source)[: rows * len(some)]
+        found.append(vectors[drawn.to(vectors.device)])
+        left -= len(some)
+        if not left:
+            break
+    return torch.cat(found)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ Source: Xie et al. 2023, "Robust Information Bottleneck for Task-Oriented Commun
 with codewords that are pruned and an entropy in place of its bound, JTCC4DI and PhyDistInf.
 
 ``sent_bits_fixed``: vectors x log2 of the living codewords. ``sent_bits_coded``: bytes x 8 of one entropy-coded index map, mean over
-validation pictures; on a link without errors, since one wrong symbol spoils the rest. Accuracy is that of fixed length over the channel.
+the first 250 validation pictures (``coded_images``; some 3 ms each); on a link without errors, since one wrong symbol spoils the rest. Accuracy is that of fixed length over the channel.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.channel import MODULATIONS, Link
-from compress.codebooks import SCORES, Shape, attach, described, use
+from compress.channel import LEAST_PSNR, MODULATIONS, MOST_PSNR, Link
+from compress.codebooks import SCORES, Shape, attach, channel_axis, described, use
 from compress.halves import coded_bits, device_half, working_codebook
 from compress.masks import choose, insert_masks, masked
 from compress.method import Batches, MainKnob, Method
@@ -33,7 +33,7 @@ from compress.split_knobs import ChannelEntry, CodebookEntry, in_shares, read_be
 from compress.splits import AUTO, find_layer, halfway, is_cut
 from compress.storing import stored
 from compress.symbols import Symbols
-from compress.training_codebooks import ENTROPIES, TrainingCodebook, streamed, training_codebooks, working
+from compress.training_codebooks import ENTROPIES, TrainingCodebook, sampled, streamed, training_codebooks, working
 
 __all__ = ["Codebook"]
 
@@ -84,7 +84,8 @@ class Codebook(Method):
         super().__post_init__()
         for name, allowed in (("entropy", ENTROPIES), ("modulation", tuple(MODULATIONS)), ("scores", SCORES)):
             require(name, getattr(self, name), f"must be one of {', '.join(allowed)}", getattr(self, name) in allowed)
-        require("PSNR", self.PSNR, "must be a finite number of dB", math.isfinite(self.PSNR))
+        sound = LEAST_PSNR <= self.PSNR <= MOST_PSNR
+        require("PSNR", self.PSNR, f"must lie in [{LEAST_PSNR:g}, {MOST_PSNR:g}] dB", sound)
         require("tau", self.tau, "must be a finite number above 0", 0 < self.tau < math.inf)
         for name in ("clean_weight", "indecision"):
             value = getattr(self, name)
@@ -109,6 +110,14 @@ class Codebook(Method):
     def in_progress(cls, knobs: Mapping[str, Any], epochs: int) -> dict[str, Any]:
         return {**knobs, **{n: in_shares(knobs[n], epochs) for n in ("codebooks", "prune_channels") if n in knobs}}
 
+    def phases(self, epochs: int) -> Mapping[str, int]:
+        """Networks compare once one was trained after the last event; until then they are shipped as they are."""
+        shares = [entry.last for entry in (*self._entries, *self._channels) if entry.last is not None]
+        if not shares:
+            return {"train": epochs}
+        first = min(math.ceil((max(shares) - _ROUNDING) * epochs) + 1, epochs)
+        return {"prune": first, "train": epochs - first}
+
     def prepare(self, model: nn.Module, batches: Batches) -> None:
         batch = next(batches())[:_IMAGES]
         paths = [self._place(number, entry, model, batch) for number, entry in enumerate(self._entries)]
@@ -120,8 +129,9 @@ class Codebook(Method):
                 shape, Link(self.modulation, self.PSNR), self.scores, number, self.entropy, self.tau
             )
             attach(model, path, layer.to(batch.device))
-            seen = torch.cat(list(streamed(model, number, "vectors", batches(), self.start_images)))
-            layer.start(seen, torch.Generator().manual_seed(number), self.indecision)
+            source = torch.Generator().manual_seed(int(torch.randint(1 << 62, ())))  # of the trial's seed
+            seen = sampled(model, number, batches(), self.start_images, source)
+            layer.start(seen, source, self.indecision)
         use(model, self.active)
         others = [n for n in range(len(paths)) if n != self.active] + [None] * (self.clean_weight > 0)
         if others:
@@ -213,7 +223,9 @@ class Codebook(Method):
 def _channels(model: nn.Module, path: str, batch: Tensor) -> int:
     """Of what a layer gives."""
     found: list[int] = []
-    handle = model.get_submodule(path).register_forward_hook(lambda _, __, output: found.append(output.shape[1]))
+    handle = model.get_submodule(path).register_forward_hook(
+        lambda _, __, output: found.append(output.shape[channel_axis(output)])
+    )
     try:
         with torch.no_grad(), working(model, None):
             model(batch)

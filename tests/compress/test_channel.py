@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from compress.channel import MODULATIONS, Link, constellation, ring, settled_noise
+from compress.channel import MODULATIONS, Link, _counted_errors, constellation, ring, settled_noise
 
 RATES = {  # shared/methods/codebook.md: by M, at 4, 8, 10, 12, 16 and 20 dB
     16: (0.660, 0.487, 0.382, 0.272, 0.082, 0.006),
@@ -103,3 +103,25 @@ def test_a_ring_is_no_longer_than_what_it_started_from():
     assert length(found) < 0.9 * length(start)
     assert ring(points, found) == found
     assert ring(torch.zeros(3, 2)) == [0, 1, 2]
+
+
+def test_a_thousand_codewords_are_put_in_a_ring_and_errors_are_counted_once():
+    points = torch.randn(1024, 4, generator=torch.Generator().manual_seed(0))
+
+    def length(order):
+        return float((points[order] - points[order[1:] + order[:1]]).norm(dim=1).sum())
+
+    found = ring(points)
+    assert sorted(found) == list(range(1024))
+    assert length(found) < 0.3 * length(list(range(1024)))
+    before = _counted_errors.cache_info().hits
+    assert Link("qam", 11.0).error_rate(64) == Link("qam", 11.0).error_rate(64)
+    assert _counted_errors.cache_info().hits == before + 1
+
+
+def test_a_ring_is_left_after_so_many_rounds(monkeypatch):
+    monkeypatch.setattr("compress.channel._SWEEPS", 1)
+    points = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    once = ring(points)
+    assert sorted(once) == list(range(64))
+    assert ring(points, once) != once

@@ -58,6 +58,13 @@ def test_another_width_is_projected_there_and_back():
     assert float((rows[:, None] - table).abs().amax(2).min(1).values.max().detach()) < 1e-5
 
 
+def test_a_vector_runs_across_the_channels_of_one_token():
+    layer, x = _layer(), torch.randn(2, 5, 3)
+    with torch.no_grad():
+        layer.embedding.normal_()
+        assert torch.equal(layer(x), layer(x.movedim(-1, 1)[..., None])[..., 0].movedim(1, -1))
+
+
 def test_vectors_of_a_linear_layer_are_whole_rows():
     out = _layer()(torch.randn(6, 3))
     assert out.shape == (6, 3)
@@ -199,7 +206,7 @@ def test_a_card_rebuilds_what_it_describes():
         _entry(modulation=["psk"]),
         _entry(modulation="fsk"),
         _entry(PSNR="20"),
-        _entry(PSNR=float("nan")),
+        *(_entry(PSNR=psnr) for psnr in (float("nan"), 4000.0, -4000.0, 10**400)),
         _entry(common=[0, 1, 2]),
         _entry(common=[0, 1, 2, 2]),
         _entry(common=[0, 1, 2, "3"]),

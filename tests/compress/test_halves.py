@@ -6,7 +6,16 @@ from torch import nn
 from compress.artifact import ArtifactError, decode, encode, load_into
 from compress.channel import Link
 from compress.codebooks import CodebookLayer, Shape, attach, described
-from compress.halves import DeviceHalf, coded_bits, device_half, head_tensors, is_half, working_codebook
+from compress.halves import (
+    DeviceHalf,
+    coded_bits,
+    decode_places,
+    device_half,
+    encode_places,
+    head_tensors,
+    is_half,
+    working_codebook,
+)
 from compress.shipping import device_file
 from compress.symbols import raw
 
@@ -77,3 +86,21 @@ def test_a_bit_count_is_that_of_real_bytes():
     assert bits[0] == 8, "zeros alone are a byte"
     assert bits[1] % 8 == 0
     assert coded_bits([np.array(3)], [3, 0, 1, 2]) == [8]
+
+
+@pytest.mark.parametrize(("side", "count"), [(1, 3), (4, 2), (4, 16), (8, 7), (16, 64), (16, 300), (32, 16)])
+def test_a_coded_map_decodes(side, count):
+    rng = np.random.default_rng(0)
+    common = [int(n) for n in rng.permutation(count)]
+    chances = 0.5 ** np.arange(count) + 1e-3
+    for places in rng.choice(common, (5, side, side), p=chances / chances.sum()):
+        data = encode_places(places, common)
+        assert np.array_equal(decode_places(data, places.shape, common), places)
+        assert coded_bits([places], common) == [8 * len(data)]
+    assert decode_places(encode_places(np.array(common[-1]), common), (), common) == common[-1]
+
+
+def test_a_map_of_places_that_are_not_there_is_refused():
+    data = encode_places(np.arange(16).reshape(4, 4), list(range(16)))
+    with pytest.raises(ValueError, match="a place beyond the 5 that there are"):
+        decode_places(data, (4, 4), list(range(5)))

@@ -48,9 +48,12 @@ def test_numbers_are_absolute_and_channels_come_back():
         names[gone] = set(torch.nonzero(network.bn1.weight == 0).flatten().tolist())
         assert len(names[gone]) == gone
     assert names[1] < names[2] < names[4]
+    choose(network, 0, 1)
     with torch.no_grad():
         network.conv1.weight[list(names[1])] *= 100
     choose(network, 0, 1)
+    assert set(torch.nonzero(network.bn1.weight == 0).flatten().tolist()) == names[1], "nothing has happened"
+    choose(network, 0, 2)
     assert names[1].isdisjoint(torch.nonzero(network.bn1.weight == 0).flatten().tolist())
 
 

@@ -38,6 +38,8 @@ def test_what_an_entry_leaves_out_has_a_default():
         ({"hidden_dim": 0}, "codebooks.0.hidden_dim = 0: must be a whole number from 1 to 4096"),
         ({"beta": "exec(1)"}, "codebooks.0.beta = 'exec(1)': must be a number, ConstantBeta(b), or one of"),
         ({"prune_epochs": 3}, "codebooks.0.prune_epochs = 3: must be a list of numbers"),
+        ({"prune_epochs": 0}, "codebooks.0.prune_epochs = 0: must be a list of numbers"),
+        ({"prune_ns": False}, "codebooks.0.prune_ns = False: must be a list of numbers"),
         ({"prune_epochs": [0.5]}, "codebooks.0.prune_ns = []: must have as many numbers as prune_epochs, 1"),
         ({**EVENTS, "prune_ns": [2, -1]}, "codebooks.0.prune_ns.1 = -1: must be a whole number from 0 to 4096"),
         ({**EVENTS, "codebook_size": 5}, "codebooks.0.prune_ns = [2, 2]: must leave two of the 5 codewords in all"),
@@ -62,6 +64,19 @@ def test_channels_have_keys_of_their_own():
         ChannelEntry.read("prune_channels.1", {"layer": "a", "gamma": 1})
     with pytest.raises(KnobError, match=r"^prune_channels\.0\.layer = None: must be a path"):
         ChannelEntry.read("prune_channels.0", {})
+    with pytest.raises(
+        KnobError, match=r"^prune_channels\.0\.layer = 'auto': must be a path to a layer; only codebooks"
+    ):
+        ChannelEntry.read("prune_channels.0", {"layer": "auto"})
+
+
+@pytest.mark.parametrize(
+    ("ns", "book", "channel"), [([2, 4], 0.5, 0.5), ([2, 0], 0.25, 0.5), ([2, 2], 0.5, 0.25), ([0, 0], None, None)]
+)
+def test_the_last_event_is_the_last_that_changes_a_number(ns, book, channel):
+    plain = {"layer": "a", "prune_epochs": [0.25, 0.5], "prune_ns": ns}
+    assert CodebookEntry.read("codebooks.0", plain, 0.0).last == book
+    assert ChannelEntry.read("prune_channels.0", plain).last == channel
 
 
 def test_whole_epochs_become_shares_of_the_budget():

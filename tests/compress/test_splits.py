@@ -75,6 +75,13 @@ def test_a_cut_has_nothing_going_around_it(path, cut, resnet):
     assert all(torch.equal(v, before[n]) for n, v in resnet.state_dict().items())
 
 
+@pytest.mark.parametrize("batch", [torch.randn(1, 3, 16, 16), torch.zeros(3, 3, 16, 16)], ids=["one", "alike"])
+def test_a_picture_alone_tells_what_goes_around_a_layer(batch, resnet):
+    assert not is_cut(resnet, "layer1.0.conv1", batch)
+    assert is_cut(resnet, "layer1.0", batch)
+    assert halfway(resnet, batch) == "layer2.0"
+
+
 def test_a_layer_that_is_called_twice_is_no_cut():
     class Twice(nn.Module):
         def __init__(self):

@@ -10,6 +10,7 @@ from compress.training_codebooks import (
     TrainingCodebook,
     conditional_entropy,
     marginal_entropy,
+    sampled,
     sharpened,
     streamed,
     working,
@@ -223,3 +224,32 @@ def test_another_codebook_works_for_a_while():
     with working(network, None):
         assert not layer.active
     assert layer.active
+
+
+def test_a_start_takes_a_sample_that_a_seed_draws(monkeypatch):
+    network = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Flatten(), nn.Linear(12 * 256, 2))
+    attach(network, "0", _layer())
+    batches = [torch.randn(4, 1, 32, 32) for _ in range(4)]
+
+    def drawn(images, seed=0):
+        return sampled(network, 0, iter(batches), images, torch.Generator().manual_seed(seed))
+
+    some = drawn(10)
+    assert some.shape == (64 * 10, 3)
+    assert torch.equal(some, drawn(10))
+    assert not torch.equal(some, drawn(10, seed=1))
+    everything = torch.cat(list(streamed(network, 0, "vectors", iter(batches), 10)))
+    assert set(map(tuple, some.tolist())) <= set(map(tuple, everything.tolist()))
+    monkeypatch.setattr("compress.training_codebooks._MOST", 40)
+    assert drawn(10).shape == (40, 3)
+    assert drawn(99).shape == (16, 3), "so many pictures as there are, one vector each"
+
+
+def test_scores_are_exact_where_the_rest_is_rounded():
+    layer = _layer(scores="distance")
+    z = torch.randn(500, 3, generator=torch.Generator().manual_seed(2)) + 8
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (z @ z.t()).dtype == torch.bfloat16
+        rounded = layer.score(z)
+    assert rounded.dtype == torch.float32
+    assert torch.equal(rounded, layer.score(z))

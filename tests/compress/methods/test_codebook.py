@@ -11,7 +11,7 @@ from compress.halves import DeviceHalf, coded_bits, device_half, head_tensors
 from compress.method import KnobError
 from compress.methods.codebook import Codebook
 from compress.metrics import count_macs
-from compress.shipping import device_file
+from compress.shipping import device_file, ship
 from compress.training_codebooks import TrainingCodebook, training_codebooks
 from tasks import evaluate
 from tasks.networks import build_network
@@ -35,7 +35,10 @@ def _inputs(trainer):
         ({"entropy": "joint"}, "entropy = 'joint': must be one of marginal, conditional"),
         ({"modulation": "fm"}, "modulation = 'fm': must be one of psk, qam, none"),
         ({"scores": "cosine"}, "scores = 'cosine': must be one of dot, distance"),
-        ({"PSNR": float("inf")}, "PSNR = inf: must be a finite number of dB"),
+        *(
+            ({"PSNR": n}, f"PSNR = {n}: must lie in [-50, 100] dB")
+            for n in (float("inf"), float("nan"), 4000.0, -4000.0)
+        ),
         ({"tau": 0.0}, "tau = 0.0: must be a finite number above 0"),
         ({"clean_weight": -1.0}, "clean_weight = -1.0: must be a finite number from 0"),
         ({"coded_images": 0}, "coded_images = 0: must be a whole number from 1"),
@@ -70,6 +73,47 @@ def test_a_layer_that_something_goes_around_divides_nothing():
         KnobError, match=r"^codebooks\.0\.layer = 'layer1\[0\]\.conv1': must be a layer that everything passes"
     ):
         Codebook(codebooks=[{"layer": "layer1[0].conv1"}]).prepare(network, lambda: iter([torch.randn(4, 3, 16, 16)]))
+
+
+def test_events_belong_to_the_phase_before_networks_compare():
+    def phases(books, channels=(), epochs=8):
+        return Codebook(codebooks=books, prune_channels=channels).phases(epochs)
+
+    assert phases([AT]) == {"train": 8}
+    assert phases([{**AT, "prune_epochs": [0.5, 0.75], "prune_ns": [2, 0]}]) == {"prune": 5, "train": 3}
+    assert phases([{**AT, "prune_epochs": [0.3], "prune_ns": [2]}], epochs=7) == {"prune": 4, "train": 3}
+    assert phases([AT], _channels(1, 2)) == {"prune": 5, "train": 3}
+    assert phases([{**AT, "prune_epochs": [0.99], "prune_ns": [2]}]) == {"prune": 8, "train": 0}
+
+
+def test_k_means_draws_from_the_trials_seed():
+    batch, found = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)), []
+    for seed in (5, 5, 6):
+        torch.manual_seed(0)
+        network = small_net()
+        torch.manual_seed(seed)
+        Codebook(codebooks=[AT]).prepare(network, lambda: iter([batch]))
+        found.append(training_codebooks(network)[0].embedding.detach())
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0].sort(0).values, found[2].sort(0).values)
+
+
+def test_a_transformers_vectors_are_its_tokens():
+    torch.manual_seed(0)
+    network = build_network("vit_tiny", (3, 16, 16), 10, {})
+    batch = torch.randn(8, 3, 16, 16)
+    method = Codebook()
+    method.prepare(network, lambda: iter([batch]))
+    (layer,) = training_codebooks(network)
+    seen = []
+    layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    with torch.no_grad():
+        network.eval()(batch)
+    ((into, out),) = seen
+    assert into.dim() == 3
+    assert into.shape == (8, into.shape[1], layer.shape.channels)
+    assert float(torch.cdist(out.reshape(-1, into.shape[2]), layer.embedding.detach()).min(1).values.max()) < 1e-4
+    assert device_half(network, (3, 16, 16), keep=True)(batch).shape == into.shape[:2]
 
 
 # training
@@ -256,6 +300,31 @@ def test_masked_channels_leave_the_file_and_the_outputs_stay(layer, norms, tmp_p
         assert torch.equal(
             load(path, lambda card: small_net())(_inputs(trainer)), trainer.shipped.network(_inputs(trainer))
         )
+
+
+@pytest.mark.parametrize("norms", ["folded", "kept"])
+def test_masked_channels_of_a_residual_stream_leave_and_the_outputs_stay(norms):
+    torch.manual_seed(0)
+    network = build_network("resnet20", (3, 16, 16), 10, {"maps": 4})
+    for norm in (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        torch.nn.init.normal_(norm.bias)  # a channel masked before its norm would still give this
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    batch = torch.randn(16, 3, 16, 16)
+    method = Codebook(
+        codebooks=[{"layer": "layer1[1]"}],
+        prune_channels=_channels(2, layer="layer1[0].conv2"),
+        store="float32",
+        norms=norms,
+    )
+    method.prepare(network, lambda: iter([batch]))
+    method.on_epoch(network, 0.0, lambda: iter([batch]))
+    shipped = ship(
+        method, network, lambda: build_network("resnet20", (3, 16, 16), 10, {"maps": 4}), {"input_shape": [3, 16, 16]}
+    ).network
+    assert shipped.get_submodule("layer1.0.conv2").weight.shape[0] == 2
+    with torch.no_grad():
+        mine, theirs = network.eval()(batch), shipped(batch)
+    assert torch.allclose(mine, theirs, atol=1e-4)
 
 
 # the device's half, and what it sends
