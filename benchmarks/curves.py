@@ -28,8 +28,8 @@ def read_table(path: Path) -> dict[str, Any]:
     return json.loads(gzip.decompress(path.read_bytes()))
 
 
-def record(name: str, changes: Mapping[str, Any], count: int, seconds: float) -> None:
-    """Go on until there are ``count`` configurations, or no time is left for another."""
+def record(name: str, changes: Mapping[str, Any], count: int, seconds: float, table_name: str = "") -> None:
+    """Go on until there are ``count`` configurations, or no time is left for another; a table of the space's name if none."""
     import optuna
     import torch
 
@@ -42,7 +42,7 @@ def record(name: str, changes: Mapping[str, Any], count: int, seconds: float) ->
     from trainables.dense import make_dense
 
     torch.set_num_threads(1)
-    path, began, slowest = table_path(name), time.time(), 0.0
+    path, began, slowest = table_path(table_name or name), time.time(), 0.0
     opened = open_embedded(Space.load(name, dict(changes)), data_root(), "a recording", print)
     space = opened.space
     dense = make_dense(opened.task, opened.start, space.file.seed, "cpu")

@@ -9,47 +9,46 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import optuna
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from analysis.pareto import Scale, front_mask, hypervolume
-from search.archive import NEAR_CHANCE
-from search.clock import Clock
-from search.rungs import milestones
-from search.samplers import make_sampler
-from search.searcher import StudySearch, draw_from
+from analysis.pareto import NEAR_CHANCE, Scale, front_mask, hypervolume
+from search.samplers import span
 from search_spaces import Space
 from search_spaces.domains import Categorical, Float, Int
 from search_spaces.sections import Rungs
 
-GRACE, FACTOR, STEPS = 1, 3, 40
+STEPS, WORKERS = 20, 4
 WAYS = {"accuracy": "max", "size": "min", "rate": "min", "gops": "min", "rel_bops": "min"}
 
 
 class Recorded:
-    """A table of curves, and a space over it."""
+    """A table of curves, and a space over it, whose ``rungs`` are those of every policy that stops trials."""
 
-    def __init__(self, table: Mapping[str, Any], objectives: Sequence[str], trials: int) -> None:
-        self.table, self.objectives, self.epochs = table, list(objectives), int(table["epochs"])
+    def __init__(self, table: Mapping[str, Any], objectives: Sequence[str], trials: int, rungs: Rungs) -> None:
+        self.table, self.objectives, self.epochs, self.rungs = table, list(objectives), int(table["epochs"]), rungs
         self.curves = [np.array(entry["curve"]) for entry in table["configs"]]
         self.draws = [entry["draws"] for entry in table["configs"]]
         self.scale = Scale(self.objectives, table["dense"], table["chance"])
-        changes = {**table["changes"], "budget.trials": trials}
-        plain = Space.load(table["space"], changes).embedded()
         ways = {name: WAYS[name] for name in self.objectives}
-        self.raw = {**plain.file.model_dump(exclude={"embedded"}), "objectives": ways, "points": []}
-        self.space = self.with_rungs(None)
+        self.changes = {**table["changes"], "budget.trials": trials, "objectives": ways, "points": []}
+        self.space = self.seeded(0)
         self.domains = self.space.draws()
+        self.distributions = {name: _distribution(domain) for name, domain in self.domains.items()}
         self.places = np.array([self._place(draws) for draws in self.draws])
 
-    def with_rungs(self, protect: str | None, sampler: str = "auto") -> Space:
-        rungs = {"grace": GRACE, "factor": FACTOR, "protect": protect} if protect else None
-        raw = {**self.raw, "budget": {**self.raw["budget"], "rungs": rungs}, "sampler": sampler}
-        return Space.from_raw(self.table["space"], "replay", raw)
+    def seeded(self, seed: int, protect: str | None = None, sampler: str = "auto") -> Space:
+        """The space as a search of ours gets it; no rungs where ``protect`` is None."""
+        rungs = {**self.rungs.model_dump(), "protect": protect} if protect else None
+        changes = {**self.changes, "budget.rungs": rungs, "sampler": sampler, "seed": seed}
+        return Space.load(self.table["space"], changes).embedded()
+
+    def fit(self, report: Mapping[str, Any]) -> bool:
+        """Whether such a network could stand on the front."""
+        return bool(report["accuracy"] >= self.scale.chance + NEAR_CHANCE)
 
     def report(self, number: int, epoch: int) -> dict[str, Any]:
         metrics = dict(zip(self.table["metrics"], self.curves[number][epoch].tolist(), strict=True))
@@ -70,6 +69,12 @@ class Recorded:
         return [_unit(domain, draws.get(name)) for name, domain in self.domains.items()]
 
 
+def _distribution(domain: Float | Int | Categorical) -> BaseDistribution:
+    if isinstance(domain, Categorical):
+        return CategoricalDistribution(domain.choices)
+    return FloatDistribution(**span(domain)) if isinstance(domain, Float) else IntDistribution(**span(domain))
+
+
 def _unit(domain: Float | Int | Categorical, value: Any) -> float:
     if value is None:
         return -1.0
@@ -77,123 +82,6 @@ def _unit(domain: Float | Int | Categorical, value: Any) -> float:
         return float(domain.choices.index(value))
     low, high = (math.log(x) if domain.log else x for x in (domain.low, domain.high))
     return ((math.log(value) if domain.log else value) - low) / ((high - low) or 1)
-
-
-class Plain:
-    """An Optuna sampler, told the last values of every trial, as Ray Tune with OptunaSearch does; nothing stops."""
-
-    def __init__(self, recorded: Recorded, sampler: optuna.samplers.BaseSampler) -> None:
-        ways = ["maximize" if WAYS[name] == "max" else "minimize" for name in recorded.objectives]
-        self.recorded, self.study = recorded, optuna.create_study(directions=ways, sampler=sampler)
-        self.trials: dict[int, optuna.Trial] = {}
-
-    def suggest(self, number: int) -> dict[str, Any]:
-        self.trials[number] = trial = self.study.ask()
-        self.recorded.space.point(draw_from(trial))
-        return dict(trial.params)
-
-    def moved(self, number: int, draws: Mapping[str, Any]) -> None:
-        move(self.study, self.trials[number], draws)
-
-    def goes_on(self, number: int, report: Mapping[str, Any]) -> bool:
-        return True
-
-    def ended(self, number: int, report: Mapping[str, Any]) -> None:
-        self.study.tell(self.trials[number], [report[name] for name in self.recorded.objectives])
-
-
-class AccuracyAsha(Plain):
-    """The same with Ray's ASHA on accuracy."""
-
-    def __init__(self, recorded: Recorded, sampler: optuna.samplers.BaseSampler) -> None:
-        super().__init__(recorded, sampler)
-        self.rungs: dict[int, list[float]] = {
-            e: [] for e in milestones(Rungs(grace=GRACE, factor=FACTOR), recorded.epochs)
-        }
-
-    def goes_on(self, number: int, report: Mapping[str, Any]) -> bool:
-        rung = self.rungs.get(report["epoch"])
-        if rung is None:
-            return True
-        cutoff = np.percentile(rung, 100 * (1 - 1 / FACTOR)) if rung else -np.inf
-        rung.append(report["accuracy"])
-        return bool(report["accuracy"] >= cutoff)
-
-
-class Ours:
-    """The searcher and the rungs of this project, as they run."""
-
-    def __init__(self, recorded: Recorded, seed: int, protect: str | None, stopped: Any, sampler: str = "auto") -> None:
-        space = recorded.with_rungs(protect, sampler)
-        space = Space.from_raw(space.name, "replay", {**space.raw, "seed": seed})
-        storage = optuna.storages.InMemoryStorage()
-        self.recorded = recorded
-        self.searcher = StudySearch(space, storage, Clock(), WORKERS, stopped=stopped)
-
-    def suggest(self, number: int) -> dict[str, Any]:
-        self.searcher.suggest(str(number))
-        return dict(self.searcher._ot_trials[str(number)].params)
-
-    def moved(self, number: int, draws: Mapping[str, Any]) -> None:
-        move(self.searcher.study, self.searcher._ot_trials[str(number)], draws)
-
-    def goes_on(self, number: int, report: Mapping[str, Any]) -> bool:
-        if self.searcher.ladder is None:
-            return True
-        scale = self.recorded.scale
-        fit = report["accuracy"] >= scale.chance + NEAR_CHANCE
-        return self.searcher.ladder.judge(str(number), report["epoch"], scale.coordinates(report), fit)
-
-    def ended(self, number: int, report: Mapping[str, Any]) -> None:
-        self.searcher.on_trial_complete(str(number), dict(report))
-
-
-class Moasha(Plain):
-    """Syne Tune's MO-ASHA with its random search: the rule of its ``Bracket`` on the priorities of its package.
-
-    ``patched``: its ranks and its epsilon-net as they are meant, the order turned into a rank and the rank into an order.
-    """
-
-    def __init__(self, recorded: Recorded, seed: int, patched: bool) -> None:
-        super().__init__(recorded, optuna.samplers.RandomSampler(seed=seed))
-        self.patched = patched
-        self.rungs: dict[int, list[list[float]]] = {
-            e: [] for e in milestones(Rungs(grace=GRACE, factor=FACTOR), recorded.epochs)
-        }
-        np.random.seed(seed)  # its net begins at random
-
-    def goes_on(self, number: int, report: Mapping[str, Any]) -> bool:
-        rung = self.rungs.get(report["epoch"])
-        if rung is None:
-            return True
-        rung.append([report[n] * (-1 if WAYS[n] == "max" else 1) for n in self.recorded.objectives])
-        if len(rung) == 1:
-            return True
-        priorities = self._priorities(np.array(rung))
-        places = np.searchsorted(np.sort(priorities), priorities) / len(priorities)
-        return bool(places[-1] <= 1 / FACTOR)
-
-    def _priorities(self, points: np.ndarray) -> np.ndarray:
-        from syne_tune.optimizer.schedulers.multiobjective import multiobjective_priority, non_dominated_priority
-
-        if not self.patched:
-            return multiobjective_priority.NonDominatedPriority().priority_unsafe(points)
-        net = non_dominated_priority.compute_epsilon_net
-        non_dominated_priority.compute_epsilon_net = lambda points, dim=None: np.argsort(net(points, dim=dim))
-        try:
-            return np.argsort(multiobjective_priority.NonDominatedPriority().priority_unsafe(points))
-        finally:
-            non_dominated_priority.compute_epsilon_net = net
-
-
-def move(study: optuna.Study, trial: optuna.Trial, draws: Mapping[str, Any]) -> None:
-    """Let a running trial have other parameters than it was asked with."""
-    frozen = study._storage._get_trial(trial._trial_id)
-    frozen.params = {name: draws[name] for name in frozen.distributions if name in draws}
-    frozen.distributions = {name: frozen.distributions[name] for name in frozen.params}
-
-
-WORKERS = 4
 
 
 def replay(recorded: Recorded, policy: Any, budget: int) -> tuple[np.ndarray, dict[str, int]]:
@@ -216,7 +104,7 @@ def replay(recorded: Recorded, policy: Any, budget: int) -> tuple[np.ndarray, di
         begun += 1
 
     def offer(report: Mapping[str, Any]) -> None:
-        if report["accuracy"] >= recorded.scale.chance + NEAR_CHANCE:
+        if recorded.fit(report):
             fresh.append(recorded.scale(report))
 
     for _ in range(WORKERS):
@@ -243,34 +131,3 @@ def replay(recorded: Recorded, policy: Any, budget: int) -> tuple[np.ndarray, di
             front, fresh = both[front_mask(both)], []
             curve[min(STEPS, math.ceil(spent * STEPS / budget)) - 1 :] = hypervolume(front, recorded.scale.reference)
     return curve, {"begun": begun, "done": done, "spent": spent}
-
-
-def policies() -> dict[str, Callable[[Recorded, int], Any]]:
-    """By name: a fresh one for a seed."""
-    samplers = optuna.samplers
-    found: dict[str, Callable[[Recorded, int], Any]] = {
-        "Ray Tune + OptunaSearch, FIFO": lambda r, s: Plain(r, samplers.TPESampler(seed=s)),
-        "the same, ASHA on accuracy": lambda r, s: AccuracyAsha(r, samplers.TPESampler(seed=s)),
-        "random": lambda r, s: Plain(r, samplers.RandomSampler(seed=s)),
-        "NSGA-II": lambda r, s: Plain(r, make_sampler("nsga2", seeded(r, s), WORKERS)),
-        "ours, no rungs": lambda r, s: Ours(r, s, None, "left_out"),
-    }
-    for protect in ("all", "net"):
-        for stopped in ("left_out", "told"):
-            found[f"ours, protect {protect}, stopped {stopped}"] = lambda r, s, p=protect, t=stopped: Ours(r, s, p, t)
-    found["ours with random points, protect all"] = lambda r, s: Ours(r, s, "all", "left_out", "random")
-    try:
-        import syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority  # noqa: F401
-
-        found["Syne Tune MO-ASHA"] = lambda r, s: Moasha(r, s, False)
-        found["Syne Tune MO-ASHA, patched"] = lambda r, s: Moasha(r, s, True)
-    except ImportError:
-        pass
-    return found
-
-
-def seeded(recorded: Recorded, seed: int) -> Space:
-    return Space.from_raw(recorded.space.name, "replay", {**recorded.space.raw, "seed": seed})
-
-
-assert TrialState.FAIL  # what a trial that diverged is to Optuna

@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import curves
 
 PARTS = (0.1, 0.25, 0.5, 1.0)
-PLAIN = "Ray Tune + OptunaSearch, FIFO"
 
 
 def main() -> None:
@@ -27,16 +26,21 @@ def main() -> None:
     parser.add_argument("space", nargs="?", default="deadzone_mlp")
     parser.add_argument("--configs", type=int, default=300, help="to record (300)")
     parser.add_argument("--epochs", type=int, default=27, help="of a recorded trial (27)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the space, to record")
+    parser.add_argument("--table", default="", help="name of the table, where it is not the space's")
     parser.add_argument("--minutes", type=float, default=90, help="to record at most (90)")
     parser.add_argument("--trials", type=int, default=40, help="budget of the replay, in whole trials (40)")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--objectives", default="accuracy,rate")
     parser.add_argument("--only", default="", help="policies whose name holds one of these, by commas")
+    parser.add_argument("--grace", type=int, default=1, help="epochs before the first rung (1)")
+    parser.add_argument("--factor", type=int, default=3, help="one in so many goes on (3)")
+    parser.add_argument("--keep", type=Path, help="a JSON of runs: those in it are not made again")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     if arguments.what == "record":
-        changes = {"budget.epochs": arguments.epochs}
-        curves.record(arguments.space, changes, arguments.configs, 60 * arguments.minutes)
+        changes = {"budget.epochs": arguments.epochs, **dict(word.split("=", 1) for word in arguments.set)}
+        curves.record(arguments.space, changes, arguments.configs, 60 * arguments.minutes, arguments.table)
     elif arguments.what == "replay":
         compare(arguments)
     else:
@@ -46,38 +50,61 @@ def main() -> None:
 def compare(arguments: argparse.Namespace) -> None:
     import optuna
 
-    from benchmarks import replay
+    from benchmarks.policies import PLAIN, policies
+    from benchmarks.replay import WORKERS, Recorded
+    from search_spaces.sections import Rungs
 
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    table = curves.read_table(curves.table_path(arguments.space))
-    recorded = replay.Recorded(table, arguments.objectives.split(","), arguments.trials)
+    table = curves.read_table(curves.table_path(arguments.table or arguments.space))
+    rungs = Rungs(grace=arguments.grace, factor=arguments.factor)
+    recorded = Recorded(table, arguments.objectives.split(","), arguments.trials, rungs)
     budget = arguments.trials * recorded.epochs
     print(
-        f"{arguments.space} on {table['data']}: n = {len(recorded.curves)} recorded configurations x {recorded.epochs} epochs;"
+        f"{arguments.space} on {table['data']}: n = {len(recorded.curves)} configurations x {recorded.epochs} epochs;"
     )
     print(
-        f"budget {budget} epochs ({arguments.trials} whole trials), {replay.WORKERS} at once, {arguments.seeds} paired seeds,"
+        f"budget {budget} epochs ({arguments.trials} whole trials), {WORKERS} at once, {arguments.seeds} paired seeds,"
     )
-    print(f"rungs from {replay.GRACE} by {replay.FACTOR}; objectives {arguments.objectives}")
-    best = reachable(recorded)
-    print(f"all recorded networks together: hypervolume {best:.4f}\n", flush=True)
+    print(f"rungs from {rungs.grace} by {rungs.factor}; objectives {arguments.objectives}")
+    print(f"all recorded networks together: hypervolume {reachable(recorded):.4f}\n", flush=True)
     print("| policy | 10 % | 25 % | 50 % | 100 % | against plain at 100 % | its final value needs | begun / done |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    found: dict[str, np.ndarray] = {}
-    for name, make in replay.policies().items():
-        if any(part in name for part in arguments.only.split(",")) or name == PLAIN:
-            runs = [replay.replay(recorded, make(recorded, seed), budget) for seed in range(arguments.seeds)]
-            found[name] = np.array([run[0] for run in runs])
-            begun, done = np.mean([[run[1]["begun"], run[1]["done"]] for run in runs], axis=0)
-            print(row(name, found, f"{begun:.0f} / {done:.0f}"), flush=True)
+    runs, found = Runs(recorded, budget, arguments.keep), {}
+    for name, make in policies().items():
+        if name == PLAIN or any(part in name for part in arguments.only.split(",")):
+            made = [runs(name, make, seed) for seed in range(arguments.seeds)]
+            found[name] = np.array([run["curve"] for run in made])
+            begun, done = np.mean([[run["begun"], run["done"]] for run in made], axis=0)
+            print(row(found[name], found[PLAIN], name, f"{begun:.0f} / {done:.0f}"), flush=True)
     if arguments.plot:
         draw(found, budget, arguments.plot)
 
 
+class Runs:
+    """Replays, kept in a file: on a busy machine a table takes more than one go."""
+
+    def __init__(self, recorded, budget: int, path: Path | None) -> None:
+        self.recorded, self.budget, self.path = recorded, budget, path
+        self.about = (
+            f"{recorded.table['space']} {len(recorded.curves)} {recorded.objectives} {recorded.rungs!r} {budget}"
+        )
+        self.known = json.loads(path.read_text()) if path and path.exists() else {}
+
+    def __call__(self, name: str, make, seed: int) -> dict:
+        from benchmarks.replay import replay
+
+        key = f"{self.about}: {name}, seed {seed}"
+        if key not in self.known:
+            curve, counts = replay(self.recorded, make(self.recorded, seed), self.budget)
+            self.known[key] = {"curve": curve.tolist(), **counts}
+            if self.path:
+                self.path.write_text(json.dumps(self.known))
+        return self.known[key]
+
+
 def reachable(recorded) -> float:
-    from analysis.pareto import front_mask, hypervolume
-    from search.archive import NEAR_CHANCE
+    from analysis.pareto import NEAR_CHANCE, front_mask, hypervolume
 
     reports = [recorded.report(n, e) for n, curve in enumerate(recorded.curves) for e in range(len(curve))]
     points = np.array([recorded.scale(r) for r in reports if r["accuracy"] >= recorded.scale.chance + NEAR_CHANCE])
@@ -85,14 +112,13 @@ def reachable(recorded) -> float:
     return hypervolume(points[front_mask(points)], recorded.scale.reference)
 
 
-def row(name: str, found: dict[str, np.ndarray], counts: str) -> str:
+def row(runs: np.ndarray, plain: np.ndarray, name: str, counts: str) -> str:
     """Mean hypervolume with its 95 % bootstrap interval; the budget share at which plain's final hypervolume was reached."""
-    runs, plain = found[name], found[PLAIN]
     columns = [round(part * runs.shape[1]) - 1 for part in PARTS]
     cells = [f"{runs[:, c].mean():.4f} ± {half(runs[:, c]):.4f}" for c in columns]
     gain = runs[:, -1] - plain[:, -1]
     low, high = interval(gain)
-    reached = np.flatnonzero(runs.mean(0) >= plain[:, -1].mean())
+    reached = np.flatnonzero(runs.mean(0) >= plain[:, -1].mean() - 1e-9)
     share = f"{(reached[0] + 1) / runs.shape[1]:.1%}" if len(reached) else "more than all"
     return f"| {name} | {' | '.join(cells)} | {gain.mean():+.4f} [{low:+.4f}, {high:+.4f}] | {share} | {counts} |"
 
@@ -117,8 +143,9 @@ def draw(found: dict[str, np.ndarray], budget: int, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 5))
     for name, runs in found.items():
         steps = np.arange(1, runs.shape[1] + 1) / runs.shape[1] * budget
-        axes.plot(steps, runs.mean(0), label=name)
-    axes.axhline(found[PLAIN][:, -1].mean(), color="grey", linewidth=0.7, linestyle=":")
+        width, line = (2.5, "-") if name == "ours" else (1.2, ":" if name.startswith("ours") else "-")
+        axes.plot(steps, runs.mean(0), line, label=name, linewidth=width)
+    axes.axhline(next(iter(found.values()))[:, -1].mean(), color="grey", linewidth=0.7, linestyle=":")
     axes.axvline(budget / 3, color="grey", linewidth=0.7, linestyle=":")
     axes.set(xlabel="epochs spent", ylabel="hypervolume, mean of seeds")
     bottom = min(runs.mean(0)[runs.shape[1] // 10] for runs in found.values())
@@ -139,18 +166,19 @@ def decide(records: int = 10_000) -> None:
         "2 objectives, noise about a line": np.stack([line, 1 - line + 0.05 * rng.standard_normal(records + 100)], 1),
         "2 objectives, one front of all": np.stack([line, 1 - line], 1),
     }
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for name, points in clouds.items():
-        for protect in ("all", "net"):
-            rung = Rung(3, protect)
-            for point in points[:records].tolist():
-                rung.add(point)
-            times = []
-            for point in points[records:].tolist():
-                started = time.process_time()
-                rung.judge(point)
-                times.append(1000 * (time.process_time() - started))
-            found[f"{name}, protect {protect}"] = {"mean": round(float(np.mean(times)), 2), "max": round(max(times), 2)}
+        rung, times = Rung(3, "net"), {"net": [], "all": []}
+        for point in points[:records].tolist():
+            rung.add(point)
+        for number, point in enumerate(points[records:].tolist()):
+            rung.protect = "all" if number % 2 else "net"
+            started = time.process_time()
+            rung.judge(point)
+            times[rung.protect].append(1000 * (time.process_time() - started))
+        for protect, spent in times.items():
+            found[f"{name}, {protect}"] = {"mean": round(float(np.mean(spent)), 2), "max": round(max(spent), 2)}
+            print(name, protect, found[f"{name}, {protect}"], file=sys.stderr, flush=True)
     print(json.dumps({"records": records, "milliseconds a decision": found}, indent=1))
 
 

@@ -3,12 +3,12 @@
 | our word | Ray | Optuna | MLflow |
 |---|---|---|---|
 | done: every epoch of its budget | TERMINATED | COMPLETE | FINISHED |
-| stopped: ended before, in good order | TERMINATED | FAIL, its values and ``fidelity`` kept as attributes | FINISHED |
+| stopped: ended before, in good order | TERMINATED | COMPLETE, with ``fidelity``, the share of its epochs | FINISHED |
 | failed: a number that is not finite, or a crash | TERMINATED or ERROR | FAIL | FAILED |
 
-Policy: the sampler learns from mature trials alone. A stopped trial's last vector is that of another budget, and told as
-complete it would be taken for a finished one; its networks stand on the front all the same. The other policy, and the one
-place that decides, is ``StudySearch.stopped``.
+Policy: the sampler learns from every trial that ended in good order. A stopped trial's last vector is that of another budget;
+left out, the sampler is told of nothing but what a rung found good, and never learns where not to look (measured:
+docs/architecture.md). The one place that decides is ``StudySearch.stopped``.
 """
 
 from __future__ import annotations

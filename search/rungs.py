@@ -23,6 +23,8 @@ from search_spaces.sections import Rungs
 
 __all__ = ["Ladder", "Layers", "Rung", "milestones"]
 
+_NET = 256  # a net takes places x members steps: of a larger front its latest members stand for all
+
 
 def milestones(rungs: Rungs, epochs: int) -> list[int]:
     """Epochs grace, grace x factor, grace x factor^2, ... before the last."""
@@ -110,11 +112,12 @@ class Rung:
         layers = self._feasible if feasible else self._rest
         places = math.ceil(len(self) / self.factor) - (0 if feasible else len(self._feasible))
         places -= sum(len(front) for front in layers.fronts[:level])
-        front = layers.fronts[level]
-        if not 0 < places < len(front):
+        size = len(layers.fronts[level])
+        if not 0 < places < size:
             return places > 0
-        own = int(np.flatnonzero(front == len(layers) - 1)[0])
-        return bool((net_order(layers.points(level), places) == own).any())
+        latest = layers.points(level)[-_NET:]  # its own network is the last of them
+        places = math.ceil(places * len(latest) / size)
+        return bool((net_order(latest, places) == len(latest) - 1).any())
 
 
 class Ladder:

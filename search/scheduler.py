@@ -7,8 +7,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 
-from analysis.pareto import Scale
-from search.archive import NEAR_CHANCE
+from analysis.pareto import NEAR_CHANCE, Scale
 from search.clock import Clock, DeadlineScheduler
 from search.searcher import StudySearch
 

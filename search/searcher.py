@@ -78,7 +78,7 @@ class StudySearch(OptunaSearch):
         concurrent: int,
         folder: Path | None = None,
         preflight: Preflight | None = None,
-        stopped: Stopped = "left_out",
+        stopped: Stopped = "told",
     ) -> None:
         self.preflight = preflight
         self.space, self.clock, self.concurrent, self.stopped = space, clock, concurrent, stopped

@@ -51,11 +51,11 @@ class TaskSection(Strict):
     start: str = "auto"
     start_epochs: int = Field(default=20, ge=1)
     start_lr: float = Field(default=3e-3, gt=0)
-    batch_size: int = Field(default=128, ge=1)
-    eval_batch_size: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=128, ge=1, le=10**9)
+    eval_batch_size: int = Field(default=100, ge=1, le=10**9)
     image_size: int | None = Field(default=None, ge=1)
     shift: int | None = Field(default=None, ge=0)
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=1024)
 
     @field_validator("network")
     @classmethod
@@ -87,7 +87,7 @@ class Rungs(Strict):
 
     grace: int = Field(ge=1)
     factor: int = Field(default=3, ge=2)
-    protect: Literal["all", "net"] = "all"
+    protect: Literal["all", "net"] = "net"
 
 
 class Budget(Strict):
@@ -115,8 +115,8 @@ class Budget(Strict):
 class Resources(Strict):
     """Of one trial; fractions of a CPU or GPU share it. ``gpu`` None: one where there are GPUs and the device wants it."""
 
-    cpu: float = Field(default=1.0, gt=0)
-    gpu: float | None = Field(default=None, ge=0)
+    cpu: float = Field(default=1.0, gt=0, le=1024)
+    gpu: float | None = Field(default=None, ge=0, le=1024)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["float32", "bf16"] = "float32"
     compile: bool = False

@@ -105,6 +105,15 @@ def test_a_rung_that_is_one_front(protect, expected):
     assert sum(rung.judge((float(x), 30.0 - x)) for x in places) in expected
 
 
+def test_of_a_large_front_the_latest_stand_for_all():
+    """300 on one front; half of them go on, or 128 of the latest 256."""
+    rung, points = Rung(2, "net"), [(float(x), 300.0 - x) for x in np.random.default_rng(0).permutation(300)]
+    told = [rung.judge(point) for point in points]
+    latest = points[-256:]
+    assert told[-1] == (255 in net(latest, list(range(256)))[:128])
+    assert 100 < sum(told) < 200
+
+
 def test_what_breaks_a_constraint_ranks_behind_all_else_and_is_not_protected():
     rung = Rung(2, "all")
     assert [rung.judge((5.0, 5.0)), rung.judge((6.0, 6.0)), rung.judge((1.0, 1.0), feasible=False)] == [

@@ -27,7 +27,8 @@ def asha(smoke_space, tmp_path):
     """A scheduler with rungs at epochs 1 and 2 of 4, one trial in two going on."""
 
     def make(clock=None, **changes):
-        space = smoke_space(**{"budget__epochs": 4, "budget__rungs": {"grace": 1, "factor": 2}, **changes})
+        rungs = {"grace": 1, "factor": 2, "protect": "all"}
+        space = smoke_space(**{"budget__epochs": 4, "budget__rungs": rungs, **changes})
         clock = clock or Clock()
         searcher = StudySearch(space, open_storage(tmp_path), clock, 2, tmp_path)
         return ParetoASHA(clock, searcher, Scale(list(space.file.objectives), DENSE, 0.1))
@@ -42,6 +43,16 @@ def test_at_a_rung_what_another_dominates_stops(asha, make_trial, report):
         for number, (accuracy, rate) in enumerate([(0.9, 4.0), (0.8, 5.0), (0.8, 2.0), (0.95, 8.0), (0.7, 3.0)])
     ]
     assert told == ["CONTINUE", "STOP", "CONTINUE", "CONTINUE", "STOP"]
+
+
+def test_of_a_front_go_on_as_many_as_the_factor_says(asha, make_trial, report):
+    """Unless all of it is protected: the one nearest to the best corner first, then the one farthest from it."""
+    scheduler = asha(budget__rungs={"grace": 1, "factor": 2})
+    told = [
+        scheduler.on_trial_result(None, make_trial(f"t{number}"), report(1, accuracy, rate))
+        for number, (accuracy, rate) in enumerate([(0.9, 4.0), (0.8, 2.0), (0.95, 20.0), (0.93, 8.0)])
+    ]
+    assert told == ["CONTINUE", "STOP", "CONTINUE", "STOP"]
 
 
 def test_between_rungs_and_at_the_end_all_go_on(asha, make_trial, report):

@@ -97,23 +97,24 @@ def test_a_finished_trial_is_complete_with_its_values_in_the_order_of_the_object
     assert [way.name for way in study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
-def test_a_stopped_trial_is_a_fail_that_keeps_its_values(search_in, smoke_space, tmp_path):
+STOPPED = {"trial_id": "t1", "end": "stopped", "epoch": 1, "fidelity": 0.25, "values": [0.9, 4.0]}
+
+
+def test_the_sampler_learns_from_a_stopped_trial_too(search_in, smoke_space, tmp_path):
     searcher = search_in(smoke_space(budget__epochs=4))
     searcher.suggest("t1")
     searcher.on_trial_complete("t1", {**GOOD, "epoch": 1})
     (trial,) = stored(tmp_path)
-    assert trial.state is TrialState.FAIL
-    assert trial.user_attrs == {"trial_id": "t1", "end": "stopped", "epoch": 1, "fidelity": 0.25, "values": [0.9, 4.0]}
+    assert (trial.state, trial.values, trial.user_attrs) == (TrialState.COMPLETE, [0.9, 4.0], STOPPED)
 
 
-def test_where_stopped_trials_are_told_the_sampler_learns_from_them(smoke_space, tmp_path):
+def test_where_stopped_trials_are_left_out_one_is_a_fail_that_keeps_its_values(smoke_space, tmp_path):
     space = smoke_space(budget__epochs=4)
-    searcher = StudySearch(space, open_storage(tmp_path), Clock(), 2, stopped="told")
+    searcher = StudySearch(space, open_storage(tmp_path), Clock(), 2, stopped="left_out")
     searcher.suggest("t1")
     searcher.on_trial_complete("t1", {**GOOD, "epoch": 1})
     (trial,) = stored(tmp_path)
-    assert (trial.state, trial.values) == (TrialState.COMPLETE, [0.9, 4.0])
-    assert trial.user_attrs == {"trial_id": "t1", "end": "stopped", "epoch": 1, "fidelity": 0.25, "values": [0.9, 4.0]}
+    assert (trial.state, trial.values, trial.user_attrs) == (TrialState.FAIL, None, STOPPED)
 
 
 def test_constraints_are_told(search_in, smoke_space, tmp_path):

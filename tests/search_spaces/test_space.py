@@ -655,6 +655,29 @@ def test_the_line_names_the_knob_that_warms_up_longest():
         with_rungs("epr", 3, warm_up=floats(0.0, 0.5))
 
 
+@pytest.mark.parametrize(
+    ("epochs", "ns", "least"), [(8, [0], 1), (8, [3], 7), (16, [3], 13), (8, {"type": "int", "low": 0, "high": 3}, 7)]
+)
+def test_no_rung_stands_before_a_codebook_was_pruned_and_trained(epochs, ns, least):
+    book = {"layer": "layer1[2]", "prune_epochs": [6], "prune_ns": [0] if isinstance(ns, dict) else ns}
+    raw = {
+        "method": "codebook",
+        "task": {"network": "resnet20", "data": "digits", "image_size": 16},
+        "budget": {"epochs": 8, "rungs": {"grace": 1}},
+        "fixed": {"codebooks": [book]},
+        "search": {"codebooks.0.prune_ns.0": ns} if isinstance(ns, dict) else {},
+    }
+
+    def graced(grace):
+        changes = {"budget.epochs": epochs, "budget.rungs": {"grace": grace}}
+        return Space.from_raw("c", "c.yaml", copy.deepcopy(raw), changes)
+
+    assert graced(least).file.budget.rungs.grace == least
+    if least > 1:
+        with pytest.raises(SpaceError, match=rf"grace = {least - 1}: must be {least} at least, codebook warms up"):
+            graced(least - 1)
+
+
 # what belongs to one method
 
 
