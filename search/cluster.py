@@ -7,7 +7,7 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import torch
 from search_spaces.sections import Resources
 
 __all__ = ["Cluster"]
+
+_STARTS = 3
 
 
 class Cluster:
@@ -27,7 +29,7 @@ class Cluster:
         self._ours = False
 
     def connect(self) -> None:
-        """Start or join Ray; ConnectionError with one line where the address does not answer."""
+        """Start or join Ray; ConnectionError with one line where nobody answers, or it does not start."""
         _environment()
         import ray
 
@@ -40,8 +42,11 @@ class Cluster:
         )
         try:
             _knock(self.address)
-            ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
+            _loopback(self.local)
+            _start(options)
         except OSError as error:
+            if self.local:
+                raise
             reason = str(error).strip().splitlines()[0]
             raise ConnectionError(f"no Ray cluster at {self.address} ({reason})") from error
         self._ours = True
@@ -52,6 +57,7 @@ class Cluster:
 
         if self._ours:
             ray.shutdown()
+            _loopback(False)
 
     def per_trial(self, resources: Resources) -> dict[str, float]:
         """CPUs and GPUs of one trial; a GPU only where there are some and the device may be one."""
@@ -87,7 +93,7 @@ class Cluster:
 
     @staticmethod
     def call(function: Callable[..., Any], jobs: list[tuple[Any, ...]], per_trial: Mapping[str, float]) -> list[Any]:
-        """Run ``function(*job)`` for every job on the cluster with a trial's resources, in order; its own errors."""
+        """Run ``function(*job)`` for every job on the cluster with a trial's resources, in order; its own errors, or MemoryError."""
         import ray
 
         remote = ray.remote(num_cpus=per_trial["cpu"], num_gpus=per_trial["gpu"])(function)
@@ -95,6 +101,52 @@ class Cluster:
             return list(ray.get([remote.remote(*job) for job in jobs]))
         except ray.exceptions.RayTaskError as error:
             raise error.cause or error from error
+        except ray.exceptions.OutOfMemoryError as error:
+            used = str(error).splitlines()[0].rpartition(" was ")[2]
+            raise MemoryError(f"no memory left for {function.__name__}, tried three times ({used})") from error
+
+    @staticmethod
+    def each(
+        function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], per_trial: Mapping[str, float]
+    ) -> Iterator[tuple[int, Any]]:
+        """The same, each job's number and result as soon as it is done; what is left when nobody asks on is given up."""
+        import ray
+
+        remote = ray.remote(num_cpus=per_trial["cpu"], num_gpus=per_trial["gpu"])(function)
+        waiting = {remote.remote(*job): number for number, job in enumerate(jobs)}
+        try:
+            while waiting:
+                (done, *_), _ = ray.wait(list(waiting))
+                yield waiting.pop(done), ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause or error from error
+        finally:
+            for left in waiting:
+                ray.cancel(left, force=True)
+
+
+def _start(options: dict[str, Any]) -> None:
+    """Ray gives up a node that takes 30 s to start, as on a busy machine it may: it is asked again, three times in all."""
+    import ray
+
+    for _ in range(_STARTS):
+        try:
+            ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
+            return
+        except Exception as error:  # Ray has no class of its own for it
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+    raise ConnectionError(f"Ray did not start in {_STARTS} times 30 s; this machine is too busy")
+
+
+def _loopback(only: bool) -> None:
+    """Whoever reaches Ray runs code here, and it listens on every interface of Linux unless it is told to be alone."""
+    from ray._private import ray_constants
+
+    if sys.platform == "linux":
+        ray_constants.ENABLE_RAY_CLUSTER = not only
+        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = str(int(not only))  # for processes that Ray begins
 
 
 def _knock(address: str | None) -> None:
@@ -112,6 +164,9 @@ def _environment() -> None:
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # result.json is enough; the study adds its logger
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a diverged trial reports no objectives; the searcher knows
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_task_oom_retries": "2",  # its own default is for ever
+        "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # of several jobs that fail alike we tell one
+        "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # of all that Ray knows, which grows with every trial; it is never read again
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
     for name, value in defaults.items():

@@ -8,9 +8,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["DiskFull", "check_full", "quiet_when_full", "write_text"]
+__all__ = ["DiskFull", "check_full", "no_room", "quiet_when_full", "write_text"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_LITTLE = 1 << 16  # bytes: less than any checkpoint needs
 
 
 class DiskFull(OSError):
@@ -34,15 +35,24 @@ def write_text(path: Path, text: str) -> None:
 
 def check_full(error: BaseException, folder: Path) -> None:
     """Raise DiskFull, in one line, where ``error`` comes from a disk that is full, however deep."""
-    if _is_full(error):
+    if _is_full(error) or no_room(folder):
         rule = f"make room, then --resume {folder.name} goes on from there"
         raise DiskFull(f"{folder}: no space left on the disk; {rule}") from error
 
 
-def quiet_when_full() -> None:
+def no_room(folder: Path) -> bool:
+    """Whether the disk is full, whatever the error said that came of it."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _LITTLE
+
+
+def quiet_when_full(folder: Path) -> None:
     """Ray's own words on a full disk, some hundred lines, are left out: the search ends with one."""
     for handler in logging.getLogger("ray").handlers:
-        handler.addFilter(lambda record: not (record.exc_info and _is_full(record.exc_info[1])))
+        handler.addFilter(lambda record: not (record.exc_info and (_is_full(record.exc_info[1]) or no_room(folder))))
 
 
 def _is_full(error: BaseException | None) -> bool:

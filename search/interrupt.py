@@ -11,9 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["as_interrupts", "interruptible"]
+__all__ = ["as_interrupts", "interruptible", "stop_search"]
 
 _KIN = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+
+
+def stop_search() -> None:
+    """End the search that runs in this thread as Ctrl-C does."""
+    if threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 
 from search.archive import Archive, measured, reports
 from search.clock import Clock
+from search.failures import cause_of
 from search.front import Member
 
 __all__ = ["Lines", "Progress", "Running", "State", "View", "duration", "line_of", "speaker"]
@@ -170,9 +171,9 @@ class Progress(Callback):
         self._end(trial, "")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A crash, with where to read why."""
+        """A crash, with where to read more."""
         reason = f"its error is in {trial.path}/error.txt"
-        self.view.say(f"trial {trial.trial_id} failed; {reason}")
+        self.view.say(f"trial {trial.trial_id} failed, {cause_of(trial)}; {reason}")
         self._end(trial, reason)
 
     def _end(self, trial: Trial, reason: str) -> None:

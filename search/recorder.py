@@ -54,6 +54,8 @@ class Recorder:
         # Retrying is ours: one line to the user instead of minutes inside a request.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        # Else it prints two lines a run where a server keeps them.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         last = False
         while not last:
             self._news.wait()
@@ -99,8 +101,8 @@ def _connect(uri: str) -> Any:
 
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger(database.__name__).setLevel(logging.CRITICAL)  # its tracebacks; one line of ours tells of an error
-
+    # tracebacks of this one go to the terminal, where one line of ours tells of an error
+    logging.getLogger(database.__name__).setLevel(logging.CRITICAL)
     return MlflowClient(tracking_uri=uri)
 
 

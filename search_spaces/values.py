@@ -9,16 +9,21 @@ from typing import Any
 
 import yaml
 
+from analysis.quantities import parse_size
 from tasks.factories import nearest
 
 __all__ = ["SpaceError", "merge", "nearest", "parse_duration", "parse_size", "parse_value", "parse_yaml"]
+
+_HEAD, _TAIL = 240, 160  # characters of a message
 
 
 class SpaceError(ValueError):
     """A space that cannot be searched: one line with file, key, value, rule and the nearest valid name."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+        line = " ".join(line.strip() for line in message.splitlines())
+        ends = line[:_HEAD], line[-_TAIL:]  # the key, and the rule behind however long a value
+        super().__init__(line if len(line) <= _HEAD + _TAIL else " ... ".join(ends))
 
 
 class _Loader(yaml.SafeLoader):
@@ -43,8 +48,6 @@ class _Loader(yaml.SafeLoader):
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _TIME = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?|{_NUMBER}")
-_SIZE = re.compile(rf"{_NUMBER} ?(k|M|G|Ki|Mi|Gi)?B?")
-_UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _FOREVER = 1e300  # seconds; and any float() can hold it
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _Loader.yaml_implicit_resolvers = {
@@ -84,18 +87,6 @@ def parse_duration(value: float | str) -> float:
     if not 0 < seconds < _FOREVER:
         raise ValueError("must be a time above 0, such as 90s, 8m or 1h30m")
     return seconds
-
-
-def parse_size(value: float | str) -> float:
-    """Bytes: a number, or a text such as ``800B``, ``40kB`` (1000 bytes each), ``1.5MB``, ``64KiB``. ValueError otherwise."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        size = float(min(value, _FOREVER))
-    else:
-        found = _SIZE.fullmatch(str(value).strip())
-        size = float(found[1]) * _UNITS[found[2] or ""] if found else 0.0
-    if not 0 < size < _FOREVER:
-        raise ValueError("must be a size above 0, such as 800B, 40kB or 1.5MB")
-    return size
 
 
 def merge(below: Any, above: Any) -> Any:

@@ -63,8 +63,9 @@ def first_error(
 
 
 def _path(error: Mapping[str, Any]) -> list[str]:
-    """Keys and numbers of entries, without the branches of a union."""
-    return [str(p) for p in error["loc"] if str(p) not in _BRANCHES and not str(p).startswith(_KINDS)]
+    """Keys and numbers of entries, without the branches of a union, unless somebody's key is called like one."""
+    every = [str(p) for p in error["loc"]]
+    return [p for p in every if p not in _BRANCHES and not p.startswith(_KINDS)] or every
 
 
 def _rule(message: str) -> str:

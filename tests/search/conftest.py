@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -15,6 +10,7 @@ from analysis.pareto import Scale
 from search.archive import Archive
 from search.folder import ARTIFACTS
 from search_spaces import Space
+from tests.search.serving import TrackingServer
 
 OBJECTIVES = {"accuracy": "max", "rate": "min"}
 
@@ -89,36 +85,6 @@ def closed_address():
 def record_file(tmp_path_factory) -> Path:
     """An SQLite record with MLflow's tables, which take seconds to make; tests use experiments of their own."""
     return tmp_path_factory.mktemp("record") / "mlflow.db"
-
-
-class TrackingServer:
-    """A real ``mlflow server`` on a free port."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url, self.process = f"http://127.0.0.1:{self.port}", None
-        self.store = ["--backend-store-uri", f"sqlite:///{folder}/m.db", "--default-artifact-root", str(folder / "a")]
-
-    def start(self, seconds: float = 90) -> None:
-        words = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1", *self.store]
-        silent = subprocess.DEVNULL
-        self.process = subprocess.Popen(words, stdout=silent, stderr=silent, start_new_session=True)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:
-                    assert answer.status == 200
-                    return
-            except OSError:
-                time.sleep(0.2)
-        pytest.fail(f"{self.url} does not answer")
-
-    def kill(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, 9)
-            self.process.wait()
 
 
 @pytest.fixture

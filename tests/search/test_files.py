@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from search.files import DiskFull, check_full, write_text
+from search.files import DiskFull, check_full, no_room, write_text
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -45,6 +45,15 @@ def test_a_full_disk_is_found_however_deep(tmp_path, error):
         with pytest.raises(DiskFull, match="no space left on the disk; make room, then --resume") as caught:
             check_full(outer, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_an_error_on_a_full_disk_comes_from_it_whatever_it_says(tmp_path, monkeypatch):
+    assert not no_room(tmp_path)
+    assert not no_room(tmp_path / "absent")
+    monkeypatch.setattr("search.files._LITTLE", 1 << 80)
+    assert no_room(tmp_path)
+    with pytest.raises(DiskFull):
+        check_full(RuntimeError("file write failed"), tmp_path)
 
 
 def test_other_errors_are_others(tmp_path):

@@ -102,7 +102,7 @@ def test_a_crash_says_where_to_read_why(progress, said, make_trial, tmp_path):
     trial = make_trial("t7")
     trial.storage = StorageContext(str(tmp_path), experiment_dir_name="study", trial_dir_name="trial_t7")
     progress.on_trial_error(0, [], trial)
-    assert said[0] == f"trial t7 failed; its error is in {tmp_path}/study/trial_t7/error.txt"
+    assert said[0] == f"trial t7 failed, it crashed; its error is in {tmp_path}/study/trial_t7/error.txt"
     assert len(said) == 2
 
 

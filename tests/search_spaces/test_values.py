@@ -11,7 +11,6 @@ from search_spaces.values import (
     merge,
     nearest,
     parse_duration,
-    parse_size,
     parse_value,
     parse_yaml,
     spaces_folder,
@@ -187,25 +186,3 @@ def test_an_error_is_one_line_whatever_it_quotes():
 def test_the_spaces_lie_beside_their_grammar():
     assert (spaces_folder() / "smoke.yaml").is_file()
     assert isinstance(spaces_folder(), Path)
-
-
-@pytest.mark.parametrize(
-    ("value", "size"),
-    [
-        (40_000, 40_000),
-        ("40kB", 40_000),
-        ("1.5MB", 1.5e6),
-        ("800B", 800),
-        ("800", 800),
-        ("64KiB", 65_536),
-        ("2 M", 2e6),
-    ],
-)
-def test_sizes_are_bytes(value, size):
-    assert parse_size(value) == size
-
-
-@pytest.mark.parametrize("value", ["", "kB", "40 kb", "-1", "4apples", 0, -3, True, math.nan, math.inf, "0B", None])
-def test_what_is_no_size_is_refused(value):
-    with pytest.raises(ValueError, match="must be a size above 0"):
-        parse_size(value)

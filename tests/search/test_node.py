@@ -1,0 +1,41 @@
+"""Whoever stands for Ray's node dies, in the block or after it (a real raylet dies in ``test_kills``)."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+
+import pytest
+
+from search import node
+
+
+@pytest.fixture
+def process(monkeypatch):
+    made = subprocess.Popen(["sleep", "60"])
+    monkeypatch.setattr(node, "_raylets", lambda: [made])
+    yield made
+    made.kill()
+    made.wait()
+
+
+def test_a_node_that_dies_is_told_of(process):
+    gone = threading.Event()
+    with node.outlived(gone.set):
+        process.kill()
+        assert gone.wait(10)
+
+
+def test_a_node_that_ends_after_its_search_is_not(process):
+    gone = threading.Event()
+    with node.outlived(gone.set):
+        (watch,) = [thread for thread in threading.enumerate() if thread.name == "ray-node"]
+    process.kill()
+    watch.join(10)
+    assert not watch.is_alive()
+    assert not gone.is_set()
+
+
+def test_without_a_node_of_ours_nobody_watches():
+    with node.outlived(pytest.fail):
+        assert not [thread for thread in threading.enumerate() if thread.name == "ray-node"]
