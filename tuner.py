@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from compress.__main__ import main as compress_main
 
         return compress_main(words[1:])
-    if words and words[0] in ("export", "verify"):
+    if words and words[0] in ("compare", "export", "front", "pick", "report", "sweep", "verify"):
         from analysis.__main__ import main as analysis_main
 
         return analysis_main(words)
@@ -118,12 +118,13 @@ def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) ->
         quiet=arguments.quiet,
         json=arguments.json,
         retry_errored=arguments.retry_errored,
+        repeats=arguments.repeats,
     )
     try:
         front = run(space, settings, folder)
     except StudyError as error:
         return _refuse(error)
-    except (ConnectionError, DiskFull) as error:
+    except (ConnectionError, DiskFull, MemoryError) as error:
         print(f"ratefront: {error}", file=sys.stderr)
         return ERROR
     if not arguments.json:
@@ -218,7 +219,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="ratefront",
         description="Find how small a neural network can get: a search over one compression method's knobs.",
         epilog="ratefront compress info|decode FILE looks into one compressed file; ratefront export STUDY POINT and "
-        "ratefront verify STUDY are for a finished study.",
+        "ratefront verify STUDY are for a finished study, front, pick and compare for any.",
     )
     _add_search(parser.add_argument_group("what is searched"), parser.add_argument_group("how much"))
     _add_places(parser.add_argument_group("where"))
@@ -262,6 +263,19 @@ def _add_search(what: argparse._ArgumentGroup, much: argparse._ArgumentGroup) ->
     much.add_argument(
         "--patience", type=int, metavar="N", help="end when N trials together raised the hypervolume by less than 1 %%"
     )
+    much.add_argument(
+        "--repeats",
+        type=_repeats,
+        metavar="N",
+        default=0,
+        help="train the front's trials again with N new seeds, from 2",
+    )
+
+
+def _repeats(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be a whole number from 2 to 100")
+    return int(text)
 
 
 def _add_places(where: argparse._ArgumentGroup) -> None:

@@ -1,4 +1,4 @@
-"""``python -m analysis export STUDY POINT`` takes a network out of a study; ``verify STUDY [POINT]`` checks its files."""
+"""``python -m analysis``: a study's front, several compared, one network picked, taken out, checked; and a page of it all."""
 
 from __future__ import annotations
 
@@ -7,51 +7,60 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from analysis.studies import BadStudy, Point, open_study, pick
+from analysis.commands import add_compare, add_front, add_pick, add_places
+from analysis.report import add_report
+from analysis.studies import BadStudy, open_study, pick
+from analysis.sweep import add_sweep
 
 __all__ = ["main"]
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+_POINT = "number in front.json, from 1 and the most accurate first, or the name of its file without .rf"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0, 1 where a network is not what its record says, 2 with one line for bad input."""
+    """Exit code 0; 1 where a network is not what its record says, or none fits; 2 with one line for bad input."""
     arguments = _parser().parse_args(argv)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # package.module:factory is found where the command is given
     try:
-        points = open_study(arguments.study, arguments.results)
-        if arguments.point is not None:
-            points = [pick(points, arguments.point)]
-        return _export(points[0], arguments) if arguments.command == "export" else _verify(points, arguments)
+        return int(arguments.run(arguments))
     except BadStudy as error:
         print(f"ratefront: {error}", file=sys.stderr)
         return BAD_INPUT
 
 
-def _export(point: Point, arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace) -> int:
     from analysis.export import export
 
+    point = pick(open_study(arguments.study, arguments.results), arguments.point)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(export(point, arguments.out, width, arguments.half))
     return DONE
 
 
-def _verify(points: Sequence[Point], arguments: argparse.Namespace) -> int:
+def _verify(arguments: argparse.Namespace) -> int:
+    from analysis.lone import decoded, points_of
     from analysis.rebuild import rebuild
     from analysis.verify import Wishes, verify
     from tasks import TaskError
     from tasks.downloads import data_root
 
-    try:
-        root = data_root(arguments.data_root)
-    except TaskError as error:
-        raise BadStudy(str(error)) from error
-    wishes = Wishes(device=arguments.device, threads=arguments.threads, batch_size=arguments.batch_size)
-    study = rebuild(points[0].folder, root)
-    return DONE if verify(points, study, wishes, lambda line: print(line, flush=True)) else FAILED
+    with points_of(arguments.study, arguments.results, arguments.tracking_uri, arguments.experiment) as points:
+        if points is None:
+            print(decoded(Path(arguments.study)))
+            return DONE
+        if arguments.point is not None:
+            points = [pick(points, arguments.point)]
+        try:
+            root = data_root(arguments.data_root)
+        except TaskError as error:
+            raise BadStudy(str(error)) from error
+        wishes = Wishes(device=arguments.device, threads=arguments.threads, batch_size=arguments.batch_size)
+        study = rebuild(points[0].folder, root)
+        return DONE if verify(points, study, wishes, lambda line: print(line, flush=True)) else FAILED
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,34 +71,49 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="ratefront", description="Look at a finished study: take a network out, or check its files.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="export|verify")
+    parser = _Parser(
+        prog="ratefront", description="Look at studies: compare fronts, pick a network, take it out, check it."
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="front|compare|pick|report|export|sweep|verify"
+    )
+    for add in (add_front, add_compare, add_pick, add_report, _add_export, add_sweep, _add_verify):
+        add(commands)
+    return parser
+
+
+def _add_export(commands: Any) -> None:
     take = commands.add_parser(
         "export", help="write a point's file, its PyTorch state dict, and a table of its tensors"
     )
-    check = commands.add_parser(
-        "verify",
-        help="decode and run every network again, and compare with the record",
-        description="Equal conditions must give equal counts; other ones at most 0.1 % of the images apart. "
-        "A study over a network or data of one's own (package.module:factory) runs that code.",
+    take.add_argument("study", metavar="STUDY", help="a study's folder, or its name under --results")
+    take.add_argument(
+        "--results", type=Path, metavar="DIR", default=Path("results"), help="where studies lie (results)"
     )
-    for command in (take, check):
-        command.add_argument("study", metavar="STUDY", help="a study's folder, or its name under --results")
-        command.add_argument(
-            "--results", type=Path, metavar="DIR", default=Path("results"), help="where studies lie (results)"
-        )
-    what = "number in front.json, from 1 and the most accurate first, or the name of its file without .rf"
-    take.add_argument("point", metavar="POINT", help=what)
+    take.add_argument("point", metavar="POINT", help=_POINT)
     take.add_argument("--out", type=Path, metavar="DIR", help="where to (STUDY/exports/<the point's name>)")
     take.add_argument(
         "--half", choices=["device"], help="of a divided network the device's half alone, which runs by itself"
     )
-    check.add_argument("point", metavar="POINT", nargs="?", help=f"{what}; all where absent")
+    take.set_defaults(run=_export)
+
+
+def _add_verify(commands: Any) -> None:
+    check = commands.add_parser(
+        "verify",
+        help="decode and run every network again, and compare with the record",
+        description="Equal conditions must give equal counts; other ones at most 0.1 % of the images apart. "
+        "A study over a network or data of one's own (package.module:factory) runs that code. A file that was taken out of a study "
+        "is compared with that study's record where it is found, by the file's name.",
+    )
+    check.add_argument("study", metavar="STUDY|FILE", help="a study's folder or its name, or one network's .rf file")
+    add_places(check)
+    check.add_argument("point", metavar="POINT", nargs="?", help=f"{_POINT}; all where absent")
     check.add_argument("--data-root", type=Path, metavar="DIR", help="where data sets lie (RATEFRONT_DATA)")
     check.add_argument("--device", metavar="NAME", help="cpu, cuda or mps in place of the recorded one")
     check.add_argument("--threads", type=_count(1024), metavar="N", help="in place of those recorded")
     check.add_argument("--batch-size", type=_count(1 << 20), metavar="N", help="in place of the recorded one")
-    return parser
+    check.set_defaults(run=_verify)
 
 
 def _count(most: int) -> Callable[[str], int]:

@@ -13,12 +13,13 @@ import torch
 
 from analysis.rebuild import dense_network
 from analysis.studies import BadStudy, Point
+from analysis.tables import fitted
 from compress.artifact import Artifact, ArtifactError, decode, read, save
 from compress.shipping import device_file
 
-__all__ = ["TensorRow", "export", "fitted", "tensor_rows"]
+__all__ = ["TensorRow", "export", "tensor_rows"]
 
-_NAME = 16  # characters that a tensor's name keeps in a narrow terminal
+_NUMBERS = range(2, 6)  # columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,30 +86,9 @@ def export(point: Point, out: Path | None, width: int | None, half: str | None =
     except OSError as error:
         raise BadStudy(f"out = {str(folder)!r}: cannot be written ({error.strerror})") from error
     written = ["", *(f"{folder / name}{ending}" for ending in files)]
-    return "\n".join([*fitted(_cells(rows), width), "", *_totals(artifact, rows), *written])
-
-
-def fitted(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
-    """Lines of a table at most ``width`` characters wide, the first row its head and the first column names.
-
-    Where that is too wide the names lose their middle, then the last columns are left out, and a line says which.
-    """
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rest = sum(widths[1:]) + 2 * len(widths[1:])
-    if width is not None:
-        widths[0] = min(widths[0], max(_NAME, width - rest))
-    fits = [i for i in range(len(widths)) if width is None or sum(widths[: i + 1]) + 2 * i <= width] or [0]
-    lines = ["  ".join(_cell(row[i], widths[i], i) for i in fits).rstrip() for row in rows]
-    lines.insert(1, "-" * max(map(len, lines)))
-    left = rows[0][len(fits) :]
-    return [*lines, *([f"(without {', '.join(left)}: the .csv has all)"] if left else [])]
-
-
-def _cell(text: str, wide: int, column: int) -> str:
-    """Numbers to the right; names and words to the left."""
-    if len(text) > wide:
-        text = f"{text[: (wide - 1) // 2]}…{text[len(text) - wide // 2 :]}"
-    return text.rjust(wide) if 2 <= column <= 5 else text.ljust(wide)
+    return "\n".join(
+        [*fitted(_cells(rows), width, _NUMBERS, ": the .csv has all"), "", *_totals(artifact, rows), *written]
+    )
 
 
 def _cells(rows: Sequence[TensorRow]) -> list[list[str]]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scale", "front_mask", "hypervolume", "net_order", "ranks"]
+__all__ = ["NEAR_CHANCE", "Scale", "front_chances", "front_mask", "hypervolume", "net_order", "ranks"]
+
+NEAR_CHANCE = 0.05  # members of a front are better than guessing by this
 
 Points = NDArray[np.float64]
 _LEAST = 1e-6  # share of the dense value, below which all are alike
@@ -20,27 +23,45 @@ _LEAST = 1e-6  # share of the dense value, below which all are alike
 
 def front_mask(points: Points) -> NDArray[np.bool_]:
     """(n, m) -> (n,): which points no other dominates; of equal points the first alone."""
-    mask = np.ones(len(points), dtype=bool)
-    for i, point in enumerate(points):
-        no_worse = np.all(points <= point, axis=1)
-        better = np.any(points < point, axis=1)
-        twin = np.all(points[:i] == point, axis=1).any()
-        mask[i] = not (no_worse & better).any() and not twin
+    if not len(points):
+        return np.zeros(0, dtype=bool)
+    left, place = np.lexsort(points.T[::-1]), 0  # what dominates a point comes before it, and of equals the first
+    while place < len(left):
+        chosen, rest = points[left[place]], points[left[place + 1 :]]
+        left = np.concatenate([left[: place + 1], left[place + 1 :][~np.all(rest >= chosen, axis=1)]])
+        place += 1
+    mask = np.zeros(len(points), dtype=bool)
+    mask[left] = True
     return mask
 
 
 def ranks(points: Points) -> NDArray[np.int64]:
     """(n, m) -> (n,): 0 for the front, 1 for the front of what is left, and so on; equal points share a rank."""
-    result = np.full(len(points), -1, dtype=np.int64)
+    different, twin = np.unique(points, axis=0, return_inverse=True)
+    result = np.full(len(different), -1, dtype=np.int64)
     rank = 0
-    while (result < 0).any():
-        left = np.flatnonzero(result < 0)
-        rest = points[left]
-        no_worse = np.all(rest[None] <= rest[:, None], axis=2)
-        better = np.any(rest[None] < rest[:, None], axis=2)
-        result[left[~np.any(no_worse & better, axis=1)]] = rank
+    while len(left := np.flatnonzero(result < 0)):
+        result[left[front_mask(different[left])]] = rank
         rank += 1
-    return result
+    return result[twin.reshape(-1)]
+
+
+def front_chances(samples: Sequence[Points], draws: int = 2000, seed: int = 0) -> NDArray[np.float64]:
+    """How likely each of n networks, measured k_i times as (k_i, m), is really on their front, in [0, 1].
+
+    Bootstrap: a draw takes k_i of a network's measurements with replacement, and its mean stands for it; the chance is the share of
+    the draws in which no other mean dominates it. One that was never measured has none.
+    """
+    random, known = np.random.default_rng(seed), [i for i, rows in enumerate(samples) if len(rows)]
+    chances = np.zeros(len(samples))
+    for _ in range(draws if known else 0):
+        means = np.array(
+            [samples[i][random.integers(len(samples[i]), size=len(samples[i]))].mean(axis=0) for i in known]
+        )
+        no_worse = np.all(means[None] <= means[:, None], axis=2)
+        better = np.any(means[None] < means[:, None], axis=2)
+        chances[known] += ~np.any(no_worse & better, axis=1)
+    return chances / draws
 
 
 def net_order(points: Points, count: int | None = None) -> NDArray[np.int64]:
@@ -70,6 +91,7 @@ def hypervolume(points: Points, reference: Sequence[float]) -> float:
     inside = points[(points < corner).all(1)] if len(points) else points
     if not len(inside):
         return 0.0
+    inside = inside[front_mask(inside)]
     return _area(inside, corner) if len(corner) == 2 else _volume(inside, corner)
 
 
@@ -105,11 +127,11 @@ class Scale:
     dense: Mapping[str, float]
     chance: float
 
-    def __call__(self, metrics: Mapping[str, float]) -> Points:
+    def __call__(self, metrics: Mapping[Any, float]) -> Points:
         """(m,) coordinates of one network, clipped to [0, 1]."""
         return np.clip(self.coordinates(metrics), 0.0, 1.0)
 
-    def coordinates(self, metrics: Mapping[str, float]) -> list[float]:
+    def coordinates(self, metrics: Mapping[Any, float]) -> list[float]:
         """The same beyond the corners too: what is worse than chance, or larger than the dense network, keeps its order."""
         return [self._one(name, float(metrics[name])) for name in self.objectives]
 
@@ -118,7 +140,7 @@ class Scale:
         """The worst corner."""
         return [1.0] * len(self.objectives)
 
-    def hypervolume(self, members: Sequence[Mapping[str, float]]) -> float:
+    def hypervolume(self, members: Sequence[Mapping[Any, float]]) -> float:
         """Hypervolume of networks, in [0, 1]."""
         return hypervolume(np.array([self(m) for m in members]).reshape(-1, len(self.objectives)), self.reference)
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FrontCurve", "FrontLike", "costs", "draw_front", "front_curve"]
+__all__ = ["AXIS_NAMES", "FACTORS", "FrontCurve", "FrontLike", "costs", "draw_front", "front_curve", "ticks"]
 
-_NAMES = {
+AXIS_NAMES = {
     "rate": "bits a weight",
     "size": "size in kB",
     "macs": "million MACs an image",
@@ -25,20 +25,24 @@ _NAMES = {
     "sent_bits_coded": "bits sent a picture, entropy-coded (link without errors)",
     "gops_device": "GOps of the device an image",
 }
-_FACTORS = {"size": 1e-3, "macs": 1e-6, "rel_bops": 100.0, "rel_bops_dense": 100.0}
+FACTORS = {"size": 1e-3, "macs": 1e-6, "rel_bops": 100.0, "rel_bops_dense": 100.0}
 _SHOWN = 25.0  # points
 _PANELS = 3
 _BLUE, _ORANGE, _GREY = "#1f6fb2", "#d9822b", "#6b6b6b"
 
 
-class FrontLike(Protocol):
+class Aimed(Protocol):
+    """Whatever has objectives: a front, a study, the record of one."""
+
+    @property
+    def objectives(self) -> Mapping[str, str]: ...
+
+
+class FrontLike(Aimed, Protocol):
     """What a picture needs of a front: members with ``metrics`` and ``test_accuracy``, and what they are against."""
 
     @property
     def members(self) -> Sequence[Any]: ...
-
-    @property
-    def objectives(self) -> Mapping[str, str]: ...
 
     @property
     def dense(self) -> Mapping[str, float]: ...
@@ -72,7 +76,7 @@ class FrontCurve:
             return np.divide(self.dense_cost, cost)
 
 
-def costs(front: FrontLike) -> list[str]:
+def costs(front: Aimed) -> list[str]:
     """The objectives that are not accuracy; the size for rate, ratio and sparsity."""
     named = ["size" if n in ("rate", "ratio", "sparsity") else n for n in front.objectives if n != "accuracy"]
     return list(dict.fromkeys(named)) or ["size"]
@@ -81,7 +85,7 @@ def costs(front: FrontLike) -> list[str]:
 def front_curve(front: FrontLike, name: str | None = None) -> FrontCurve:
     """Accuracy over one of the costs, the first where none is named; sizes in kB."""
     name = name or costs(front)[0]
-    factor = _FACTORS.get(name, 1.0)
+    factor = FACTORS.get(name, 1.0)
     rows = sorted(front.members, key=lambda m: float(m.metrics[name]))
     values = np.array(
         [[m.metrics[name] * factor, 100 * m.metrics["accuracy"], 100 * _or_nan(m.test_accuracy)] for m in rows]
@@ -159,10 +163,10 @@ def _scales(axes: Any, curve: FrontCurve) -> None:
     axes.margins(x=0.08, y=0.08)
     low, high = axes.get_xlim()
     plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
+    axes.xaxis.set_major_locator(FixedLocator(ticks(low, high)))
     axes.xaxis.set_major_formatter(plain)
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel(_NAMES.get(curve.name, curve.name.replace("_", " ")) + " (log scale)")
+    axes.set_xlabel(AXIS_NAMES.get(curve.name, curve.name.replace("_", " ")) + " (log scale)")
     axes.set_ylabel("accuracy in %")
     floor = curve.dense_accuracy - _SHOWN
     hidden = int((curve.validation < floor).sum())
@@ -173,14 +177,14 @@ def _scales(axes: Any, curve: FrontCurve) -> None:
         )
     if curve.name == "size":
         above = axes.secondary_xaxis("top", functions=(curve.times_smaller, curve.times_smaller))
-        above.xaxis.set_major_locator(FixedLocator(_ticks(curve.dense_cost / high, curve.dense_cost / low)))
+        above.xaxis.set_major_locator(FixedLocator(ticks(curve.dense_cost / high, curve.dense_cost / low)))
         above.xaxis.set_minor_locator(NullLocator())
         above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
         above.set_xlabel("times smaller than float32", fontsize=9)
         above.spines["top"].set_visible(False)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Round numbers in [low, high]: evenly spaced where the span is short, else spread over the decades."""
     from matplotlib.ticker import MaxNLocator
 

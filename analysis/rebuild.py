@@ -33,12 +33,12 @@ class Rebuilt:
         """Of the data as they are here."""
         return self.task.data.fingerprint
 
-    def validation(self, artifact: Artifact, device: torch.device) -> Part:
-        """The validation part as the file's network wants it; BadStudy where it was made on other data."""
+    def part(self, name: str, artifact: Artifact, device: torch.device) -> Part:
+        """The part ``validation`` or ``test`` as the file's network wants it; BadStudy where it was made on other data."""
         told, data = artifact.card.get("fingerprint"), self.task.data
         if told != self.fingerprint:
             raise BadStudy(f"data here are {self.fingerprint!r}, the file's {told!r}; --data-root says where data lie")
-        return Part.of(data.validation, data.normalised(*_normalisation(artifact.card)), device)
+        return Part.of(getattr(data, name), data.normalised(*_normalisation(artifact.card)), device)
 
     def network(self, artifact: Artifact) -> nn.Module:
         """The network of a file; ArtifactError where its tensors do not fit, BadStudy where none can be built."""

@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
-__all__ = ["BadStudy", "Origin", "Point", "open_study", "origin_of", "pick"]
+__all__ = ["ABOUT", "FRONT", "BadStudy", "Origin", "Point", "open_study", "origin_of", "pick"]
 
-FRONT, ABOUT = "front.json", "study.yaml"
+FRONT = "front.json"
+ABOUT = "study.yaml"
 _FILE = re.compile(r"artifacts/[^/\\\x00]+\.rf")
 
 

@@ -1,6 +1,7 @@
 """A front against its own files: each is decoded, its network rebuilt and run again, and the answers are counted.
 
-Under the recorded conditions the count must be the recorded one. Under others sums are added up in another order, a few
+On validation data, and on test data where the search read them. Under the recorded conditions the count must be the recorded
+one. Under others sums are added up in another order, a few
 close calls fall otherwise, and the counts may differ by a thousandth of the images.
 """
 
@@ -45,31 +46,34 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Record:
-    """What front.json says of a point; ``size`` in bytes."""
+    """What front.json says of a point; ``size`` in bytes, ``test`` the accuracy on test data, None where they were not read."""
 
     point: Point
     evaluation: Evaluation
     accuracy: float
     size: int
+    test: float | None = None
 
     @classmethod
     def of(cls, point: Point) -> Record:
         """BadStudy where a part of it is missing or malformed."""
         accuracy, size = point.number_of("accuracy"), int(point.number_of("size_bytes"))
+        test = None if point.row.get("test_accuracy") is None else point.number_of("test_accuracy")
         try:
-            return cls(point, Evaluation.from_plain(point.row.get("evaluation")), accuracy, size)
+            return cls(point, Evaluation.from_plain(point.row.get("evaluation")), accuracy, size, test)
         except TaskError as error:
             raise BadStudy(f"{point.folder / 'front.json'}: member {point.number}: {error}") from error
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a file was found to be: bytes, answers (None where it gives none), and in words what is wrong."""
+    """What a file was found to be: bytes, answers on validation and test data (None: none), and in words what is wrong."""
 
     record: Record
     size: int | None
     now: Evaluation | None
     problems: Sequence[str]
+    test: Evaluation | None = None
 
 
 def verify(points: Sequence[Point], study: Rebuilt, wishes: Wishes, say: Callable[[str], None]) -> bool:
@@ -83,7 +87,7 @@ def verify(points: Sequence[Point], study: Rebuilt, wishes: Wishes, say: Callabl
     for text in dict.fromkeys(_words(record.evaluation) for record in records):
         say(f"recorded under {text}")
     wide = max(len(point.name) for point in points)
-    say(f"\n{'#':>3}  {'point':<{wide}}  {'bytes':>11}  {'recorded':>8}  {'now':>8}  {'':<4}  conditions")
+    say(f"\n{'#':>3}  {'point':<{wide}}  {'bytes':>11}  {'recorded':>8}  {'now':>8}  {'test':>8}  {'':<4}  conditions")
     failed = []
     for record in records:
         finding = check(record, study, wishes)
@@ -98,7 +102,7 @@ def verify(points: Sequence[Point], study: Rebuilt, wishes: Wishes, say: Callabl
 def check(record: Record, study: Rebuilt, wishes: Wishes) -> Finding:
     """Decode one file, run its network, compare."""
     point, recorded = record.point, record.evaluation
-    problems, size, now = [], None, None
+    problems, size, now, test = [], None, None, None
     if record.accuracy != recorded.accuracy:
         right = f"{recorded.correct:,} of {recorded.images:,}"
         problems.append(f"accuracy {record.accuracy!r} in front.json is not its {right}")
@@ -107,19 +111,23 @@ def check(record: Record, study: Rebuilt, wishes: Wishes) -> Finding:
         size = len(data)
         if size != record.size:
             problems.append(f"{size:,} bytes, front.json says {record.size:,}")
-        now = _run(decode(data), study, wishes.over(recorded))
+        now = _run(decode(data), study, wishes.over(recorded), "validation")
+        if now.images != recorded.images:
+            raise BadStudy(f"counted on {recorded.images:,} validation images, {now.images:,} are here")
         problems += _miscounted(recorded, now)
+        if record.test is not None:
+            test = _run(decode(data), study, wishes.over(recorded), "test")
+            then = replace(recorded, correct=round(record.test * test.images), images=test.images)
+            problems += [f"test data: {problem}" for problem in _miscounted(then, test)]
     except ArtifactError as error:
         problems.append(str(error))
     except BadStudy as error:
         raise BadStudy(f"{point.name}: {error}") from error
-    return Finding(record, size, now, problems)
+    return Finding(record, size, now, problems, test)
 
 
-def _run(artifact: Artifact, study: Rebuilt, under: Evaluation) -> Evaluation:
-    part = study.validation(artifact, torch.device(under.device))
-    if len(part) != under.images:
-        raise BadStudy(f"counted on {under.images:,} validation images, {len(part):,} are here")
+def _run(artifact: Artifact, study: Rebuilt, under: Evaluation, name: str) -> Evaluation:
+    part = study.part(name, artifact, torch.device(under.device))
     network = study.network(artifact)
     with _threads(under.threads):
         try:
@@ -144,9 +152,9 @@ def _lines(finding: Finding, wide: int) -> Iterator[str]:
     """A row, and what is wrong with it below."""
     point, recorded, now = finding.record.point, finding.record.evaluation, finding.now
     size = "-" if finding.size is None else f"{finding.size:,}"
-    count = "-" if now is None else f"{now.correct:,}"
+    count, tested = ("-" if one is None else f"{one.correct:,}" for one in (now, finding.test))
     verdict = "FAIL" if finding.problems else "ok"
-    row = f"{point.number:>3}  {point.name:<{wide}}  {size:>11}  {recorded.correct:>8,}  {count:>8}  {verdict:<4}"
+    row = f"{point.number:>3}  {point.name:<{wide}}  {size:>11}  {recorded.correct:>8,}  {count:>8}  {tested:>8}  {verdict:<4}"
     yield f"{row}  {_compared(recorded, now)}"
     for problem in finding.problems:
         yield f"     {problem}"

@@ -1,11 +1,12 @@
 """resnet20 between a device and a server: accuracy over bits sent, over the channel's noise, and over beta.
 
+    python benchmarks/codebooks.py runs results/codebooks --only psnr20 --epochs 40 --batch-size 32 --lr 2e-3 --distill 1
     python benchmarks/codebooks.py runs results/codebooks --epochs 5        # 20 and 12 dB; K = 16 pruned to 8 and to 4
     python benchmarks/codebooks.py betas results/codebooks --epochs 2 --images 3000 --codebook-lr 0.03
     python benchmarks/codebooks.py sweep results/codebooks                  # accuracy from 4 to 20 dB of the files of ``runs``
 
 From the published weights, split after layer1, 10,000 images an epoch unless said; one thread; the split of the study (test-halves-5000).
-Each run leaves its file and a line of JSON; what is there already is not run again.
+Each run leaves its file and a line of JSON; what is there already is not run again, and one that was stopped goes on at its last epoch.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import math
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from analysis.plots import draw_sweep
 from compress.channel import Link
@@ -28,7 +31,7 @@ from trainables.trainer import Recipe, Trainer
 
 BETAS = (1e-2, 1e-1, 5e-1, 2.0, 10.0)
 SWEEP = (4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0)
-OPTIMIZER = {"name": "adam", "base": {"lr": 1e-3}, "schedule": "cosine"}
+OPTIMIZER = {"name": "adam", "schedule": "cosine"}
 
 
 def codebook(prune: int = 0) -> list[dict[str, object]]:
@@ -47,35 +50,57 @@ RUNS = {
 }
 
 
-def opened() -> tuple[Task, object]:
-    return open_task(TaskSpec(network="resnet20", data="cifar10", start="published"), data_root())
+def opened(batch_size: int) -> tuple[Task, Any]:
+    return open_task(
+        TaskSpec(network="resnet20", data="cifar10", start="published", batch_size=batch_size), data_root()
+    )
 
 
-def run(
-    task: Task, start: object, name: str, knobs: dict[str, object], options: argparse.Namespace
-) -> dict[str, object]:
-    """Train, measure once, keep the file and a line."""
-    line = options.folder / f"{name}.json"
+def teacher(task: Task, start: Any) -> nn.Module:
+    """The dense network that ``--distill`` learns from."""
+    network = task.build()
+    network.load_state_dict(dict(start.state))
+    return network.eval().requires_grad_(False)
+
+
+def run(task: Task, start: Any, name: str, knobs: dict[str, object], options: argparse.Namespace) -> dict[str, object]:
+    """Train, measure once, keep the file and a line; what was stopped goes on at its last whole epoch."""
+    line, half = options.folder / f"{name}.json", options.folder / f"{name}.pt"
     if line.exists():
         return json.loads(line.read_text())
     started = time.perf_counter()
     recipe = Recipe(
         method="codebook",
         knobs=knobs,
-        optimizer={**OPTIMIZER, "codebook": {"lr": options.codebook_lr}},
+        penalties=({"name": "distill", "lambda": options.distill},) if options.distill else (),
+        optimizer={**OPTIMIZER, "base": {"lr": options.lr}, "codebook": {"lr": options.codebook_lr}},
         epochs=options.epochs,
         images=options.images,
         seed=0,
     )
-    trainer = Trainer(task, recipe, start.state, torch.device("cpu"))
-    for _ in range(options.epochs):
-        print(f"  {name}: loss {trainer.train_epoch():.3f}, {time.perf_counter() - started:.0f} s", flush=True)
+    trainer = Trainer(task, recipe, start.state, torch.device("cpu"), lambda: teacher(task, start))
+    if half.exists():
+        trainer.restore(torch.load(half, weights_only=True))
+    while trainer.epochs_done < options.epochs:
+        loss = trainer.train_epoch()
+        torch.save(trainer.state(), half)
+        print(
+            f"  {name}: epoch {trainer.epochs_done}, loss {loss:.3f}, {time.perf_counter() - started:.0f} s", flush=True
+        )
     metrics = trainer.measure()
     (options.folder / f"{name}.rf").write_bytes(trainer.shipped.data)
     test = evaluate(trainer.shipped.network, Part.of(task.data.test, task.data, torch.device("cpu")))
-    found = {"name": name, "epochs": options.epochs, "images": trainer.images, "knobs": knobs, "test_accuracy": test}
+    found = {
+        "name": name,
+        "epochs": options.epochs,
+        "images": trainer.images,
+        "batch_size": options.batch_size,
+        "knobs": knobs,
+        "test_accuracy": test,
+    }
     found |= {**metrics.plain(), **trainer.method.measures(trainer.model), "seconds": time.perf_counter() - started}
     line.write_text(json.dumps(found))
+    half.unlink(missing_ok=True)
     return found
 
 
@@ -115,7 +140,7 @@ def sweep(task: Task, folder: Path) -> None:
     (folder / "sweep.json").write_text(json.dumps({"PSNR": SWEEP, **curves}))
 
 
-def betas(task: Task, start: object, options: argparse.Namespace) -> None:
+def betas(task: Task, start: Any, options: argparse.Namespace) -> None:
     """Bits over beta: they must not rise by more than 1 %, and the ends must be 10 % apart."""
     bits = []
     for beta in BETAS:
@@ -135,12 +160,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--codebook-lr", type=float, default=3e-3)
+    parser.add_argument("--distill", type=float, default=0.0, help="lambda of learning from the dense network")
     parser.add_argument("--only", choices=[*RUNS], nargs="*", default=[*RUNS])
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
-    task, start = opened()
+    task, start = opened(options.batch_size)
     if options.what == "runs":
         for name in options.only:
             print(told(run(task, start, name, RUNS[name], options)), flush=True)

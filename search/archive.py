@@ -13,8 +13,9 @@ import numpy as np
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from analysis.pareto import Scale, front_mask
+from analysis.pareto import NEAR_CHANCE, Scale, front_mask
 from compress.metrics import METRIC_NAMES
+from search.failures import cause_of
 from search.files import write_text
 from search.folder import ARTIFACTS
 from search.front import Front, Member
@@ -22,8 +23,6 @@ from search.keeping import Keep, Keeping
 from search.outcome import outcome_of
 
 __all__ = ["Archive", "measured", "reports"]
-
-NEAR_CHANCE = 0.05
 
 
 class Archive(Callback):
@@ -67,6 +66,7 @@ class Archive(Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial crashed for good."""
         self._end(trial, True)
+        self.trials[trial.trial_id]["reason"] = cause_of(trial)
 
     def replay(self, past: Iterable[Mapping[str, Any]]) -> list[float]:
         """Know again what the ledger of a study holds; the hypervolume after each trial's end.
@@ -82,7 +82,7 @@ class Archive(Callback):
                     networks = [(r["metrics"], r["artifact"], r["evaluation"]) for r in entry["reports"]]
                     self._hear(entry["trial"], entry, networks)
                 elif entry["event"] == "end":
-                    self.trials[entry["trial"]]["end"] = entry["end"]
+                    self.trials[entry["trial"]] |= {name: entry[name] for name in ("end", "reason") if entry.get(name)}
                     history.append(self.hypervolume)
         return history
 

@@ -87,23 +87,42 @@ class Delivery:
         _log(client, run, entry["at"], tags=tags | ({"reason": entry["reason"]} if entry["reason"] else {}))
         client.set_terminated(run, _STATUS[Outcome(entry["end"])], end_time=entry["at"])
 
+    def _repeat(self, client: Any, entry: Mapping[str, Any]) -> None:
+        """A trial trained again with another seed: a child run of its own kind."""
+        config, trial, name = entry["config"], entry["trial"], f"{entry['trial']}/{entry['seed']}"
+        tags = {**entry["tags"], "trial_id": name, "repeats": trial, "method": config["method"], "kind": "repeat"}
+        run = self._run(client, name, f"{config['method']}_{name}", {**tags, PARENT: self.runs[""]})
+        params = {name: config[name] for name in ("method", "seed", "epochs")}
+        _log(client, run, entry["at"], params={**params, **config["point"]})
+        for metrics in entry["metrics"]:
+            _log(client, run, entry["at"], metrics=metrics)
+        outcome = Outcome.DONE if len(entry["metrics"]) == len(entry["epochs"]) else Outcome.FAILED
+        client.set_tag(run, "end", outcome.value)
+        client.set_terminated(run, _STATUS[outcome], end_time=entry["at"])
+
     def _front(self, client: Any, entry: Mapping[str, Any]) -> None:
-        """The front as tags of its trials, its files as artifacts of the parent, and the parent's own end."""
-        for trial, run in self.runs.items():
-            if trial:
-                on_front = entry["pareto"].get(trial, "")
-                marks = {"pareto": "true", "pareto_epochs": on_front} if on_front else {"pareto": "false"}
-                if on_front or entry["resumed"]:
-                    _log(client, run, entry["at"], tags=marks)
+        """The front's files as artifacts of the parent, the parent's own end, and what every trial came to."""
         self._upload(client, entry["files"])
         for name in entry["networks"]:
             self._upload(client, [name], ARTIFACTS)
         _log(client, self.runs[""], entry["at"], metrics=entry["metrics"])
+        self._mark(client, entry)
         if entry["interrupted"]:  # runs stay open for the study to go on
             client.set_tag(self.runs[""], "end", "interrupted")
         else:
             client.set_tag(self.runs[""], "end", Outcome.DONE.value)
             client.set_terminated(self.runs[""], "FINISHED", end_time=entry["at"])
+
+    def _mark(self, client: Any, entry: Mapping[str, Any]) -> None:
+        """Of every trial the epochs that are on the front, its rank, and its best metrics under their own names."""
+        for trial, run in self.runs.items():
+            best = dict(entry.get("marks", {}).get(trial, {}))
+            on_front = entry["pareto"].get(trial, "")
+            if not trial or "/" in trial or not (on_front or best or entry["resumed"]):
+                continue
+            tags = {"pareto": "true", "pareto_epochs": on_front} if on_front else {"pareto": "false"}
+            tags |= {"rank": str(best.pop("rank"))} if best else {}
+            _log(client, run, entry["at"], metrics=best, tags=tags)
 
     def _upload(self, client: Any, files: list[str], into: str | None = None) -> None:
         """Files of the study's folder; one that a later front threw away since is not there any more."""
@@ -129,10 +148,17 @@ class Delivery:
 
 
 def _experiment(client: Any, card: TrackingCard) -> str:
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(card.experiment)
-    if found is not None:
-        return str(found.experiment_id)
-    return str(client.create_experiment(card.experiment, artifact_location=card.artifact_root))
+    if found is None:
+        try:
+            return str(client.create_experiment(card.experiment, artifact_location=card.artifact_root))
+        except MlflowException:  # another study made it meanwhile, or it cannot be made
+            found = client.get_experiment_by_name(card.experiment)
+            if found is None:
+                raise
+    return str(found.experiment_id)
 
 
 def _log(

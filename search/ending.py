@@ -8,10 +8,11 @@ from pathlib import Path
 
 from analysis.plots import draw_front
 from search.archive import Archive
+from search.epochs import EPOCHS
 from search.files import write_text
 from search.front import Front
 
-__all__ = ["Tester", "conclude", "files_of"]
+__all__ = ["Tester", "conclude", "files_of", "rewrite"]
 
 Tester = Callable[[list[str]], list[float]]
 
@@ -40,11 +41,16 @@ def conclude(archive: Archive, dense: Mapping[str, float], test: Tester, say: Ca
 
 def files_of(front: Front) -> list[Path]:
     """What a study leaves for its record, the compressed networks apart."""
-    names = ("front.json", "front.csv", "trials.csv", "front.png", "study.yaml")
+    names = ("front.json", "front.csv", "trials.csv", EPOCHS, "front.png", "study.yaml")
     return [path for path in (front.folder / name for name in names) if path.exists()]
 
 
+def rewrite(front: Front) -> None:
+    """The front's own files, after something was learnt of its members."""
+    for name, text in (("front.json", front.json()), ("front.csv", front.csv())):
+        write_text(front.folder / name, text)
+
+
 def _write(front: Front, archive: Archive) -> None:
-    texts = {"front.json": front.json(), "front.csv": front.csv(), "trials.csv": archive.trials_csv()}
-    for name, text in texts.items():
-        write_text(archive.folder / name, text)
+    rewrite(front)
+    write_text(archive.folder / "trials.csv", archive.trials_csv())

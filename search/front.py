@@ -32,7 +32,8 @@ _COLUMNS = (
 class Member:
     """One network. ``accuracy`` on validation data, ``test_accuracy`` on test data, ``artifact`` relative to the study.
 
-    ``evaluation``: right answers, images and conditions behind ``accuracy`` (``tasks.evaluate.Evaluation``).
+    ``evaluation``: right answers, images and conditions behind ``accuracy`` (``tasks.evaluate.Evaluation``). ``repeats``: what
+    other seeds reached (``search.repeats``), empty where none was tried.
     """
 
     trial_id: str
@@ -42,6 +43,7 @@ class Member:
     artifact: str
     test_accuracy: float | None = None
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    repeats: Mapping[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As ``front.json`` holds it."""
@@ -53,7 +55,8 @@ class Member:
             "size_bytes": self.metrics.get("size"),
         }
         tail = {"evaluation": dict(self.evaluation), "config": dict(self.config), "artifact": self.artifact}
-        return {**head, **metrics, **tail}
+        again = {"repeats": dict(self.repeats)} if self.repeats else {}
+        return {**head, **metrics, **again, **tail}
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,13 @@ class Front(Sequence[Member]):
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self.members)
+
+    def best(self) -> dict[str, float]:
+        """The best value of each objective."""
+        ways = {name: max if way == "max" else min for name, way in self.objectives.items()}
+        return (
+            {name: best(m.metrics[name] for m in self.members) for name, best in ways.items()} if self.members else {}
+        )
 
     def tested(self, accuracies: Mapping[str, float]) -> Front:
         """With the test accuracy of each artifact."""

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,28 @@ from typing import Any
 import yaml
 
 import trainables
-from analysis.pareto import Scale
+from analysis.pareto import NEAR_CHANCE, Scale
 from search.archive import Archive
 from search.cluster import Cluster
 from search.delivery import TrackingCard
 from search.display import Display, is_terminal
-from search.ending import conclude, files_of
+from search.ending import conclude, files_of, rewrite
+from search.epochs import networks_of, trial_marks, write_epochs
 from search.events import Events
+from search.failures import Failures, hush
 from search.files import check_full, quiet_when_full, write_text
 from search.folder import StudyError, StudyFolder, dated_name
 from search.front import Front
 from search.ground import advice, dense_line
 from search.interrupt import interruptible
 from search.ledger import LEDGER, Ledger, entries
+from search.node import outlived
 from search.plan import Plan, Planner
 from search.preflight import Preflight
 from search.progress import Lines, Progress, View, speaker
 from search.record import study_tags, study_text
 from search.recorder import Recorder
+from search.repeats import Job, repeated
 from search.resuming import Continuing, Past, differences, resumed
 from search.rungs import milestones
 from search.scheduler import ParetoASHA
@@ -41,6 +45,7 @@ from search.tracking import Tracking, tracking_uri
 from search.warm import fitted, read_front
 from search_spaces import Space
 from tasks.downloads import data_root
+from trainables.again import retrain
 from trainables.verdict import test_accuracy
 
 __all__ = ["Settings", "run"]
@@ -53,7 +58,7 @@ class Settings:
     ``strict_data``: the data set was asked for by name, no embedded data instead. ``quiet``: nothing is printed;
     ``json``: an event a line on standard output. ``command`` is kept in study.yaml. ``resume``: the
     study of that name goes on, with ``retry_errored`` trials that crashed too. ``warm_start``: a study of the same results whose
-    front is tried first.
+    front is tried first. ``repeats``: new seeds that every trial of the front is trained again with, 0 or from 2.
     """
 
     name: str | None = None
@@ -69,6 +74,7 @@ class Settings:
     command: str = ""
     resume: bool = False
     retry_errored: bool = False
+    repeats: int = 0
 
 
 def run(space: Space, settings: Settings | None = None, folder: StudyFolder | None = None) -> Front:
@@ -86,7 +92,7 @@ def run(space: Space, settings: Settings | None = None, folder: StudyFolder | No
         study = _Study(space, settings, taken)
         try:
             front = study.search()
-            if study.tracking.ledger.behind:
+            if study.tracking.ledger.behind or study.failures.full:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return front
         finally:
@@ -117,6 +123,7 @@ class _Study:
         self.recorder = Recorder(folder.path, tracking_uri(settings.tracking_uri, folder.root), card, self.say)
         self.tracking = Tracking(ledger, self.recorder)
         self.tracking.resume(self.past.lines)
+        self.failures = Failures(folder.path, self.say)
         self.planner = Planner(
             space, data_root(settings.data_root), settings.strict_data, self.cluster, folder, self.say, self.started
         )
@@ -142,11 +149,26 @@ class _Study:
             return self.cluster.call(test_accuracy, [(ground, n) for n in [plan.dense.state, *paths]], plan.per_trial)
 
         front = conclude(archive, dense, test, self.say)
+        rows = networks_of(folder)
+        write_epochs(folder, rows)
+        about |= {"marks": trial_marks(rows, space.file.objectives, scale.chance + NEAR_CHANCE)}
+        front = self._repeated(replace(front, interrupted=interrupted), plan, ground)
         about |= {"trials": len(archive.trials), "failed": sum(r["end"] == "failed" for r in archive.trials.values())}
         about |= {"shares": shares(front.members, scale)} if space.file.methods else {}
         about |= {"refused": self.preflight.refused, "at_rest": self.preflight.over()}
-        front = replace(front, interrupted=interrupted, about=about)
+        front = replace(front, about=about)
         self.tracking.finish(front, files_of(front), sum(row["epoch"] for row in archive.trials.values()))
+        return front
+
+    def _repeated(self, front: Front, plan: Plan, ground: Any) -> Front:
+        """With what other seeds make of its members; none are tried of a search that was interrupted."""
+
+        def train(jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
+            return self.cluster.each(retrain, [(ground, dict(j.config), j.epochs) for j in jobs], plan.per_trial)
+
+        count = 0 if front.interrupted else self.settings.repeats
+        front = repeated(front, count, train, self.tracking, self.say)
+        rewrite(front)
         return front
 
     def close(self) -> None:
@@ -182,6 +204,7 @@ class _Study:
             "space": space.name,
             "chance": opened.task.chance,
             "input_shape": list(data.input_shape),
+            "train_images": min(len(data.train), space.file.budget.images or len(data.train)),
         }
         params["objectives"] = ",".join(f"{name}:{way}" for name, way in objectives.items())
         params |= {f"dense_{name}": value for name, value in plain.items()} | {"dense_weights": dense.weights}
@@ -233,19 +256,28 @@ class _Study:
             run_config=tune.RunConfig(
                 name=self.folder.name,
                 storage_path=str(self.folder.root),
-                callbacks=[self.tracking, archive, preflight, progress, JsonLoggerCallback()],
+                callbacks=[self.tracking, archive, preflight, self.failures, progress, JsonLoggerCallback()],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
                 failure_config=tune.FailureConfig(max_failures=2),
                 verbose=0,
             ),
         )
-        quiet_when_full()
+        quiet_when_full(self.folder.path)
+        hush()
         try:
-            with interruptible() as was_interrupted:
+            with interruptible() as was_interrupted, outlived(self._end_without_ray):
                 tuner.fit()
         finally:
             self.view.close()
         return was_interrupted()
+
+    def _end_without_ray(self) -> None:
+        """One line in place of Ray's pages; whatever waits for an answer of Ray's would wait for ever."""
+        self.view.close()
+        rule = f"--resume {self.folder.name} goes on from there"
+        print(f"ratefront: Ray's node on this machine has died (killed, or no memory left); {rule}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def _view(settings: Settings) -> View:

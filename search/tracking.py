@@ -6,8 +6,6 @@ search as Ctrl-C does.
 
 from __future__ import annotations
 
-import signal
-import threading
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +15,9 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from search.archive import measured, reports
+from search.failures import cause_of
 from search.front import Front
+from search.interrupt import stop_search
 from search.ledger import Ledger
 from search.outcome import outcome_of
 from search.recorder import Recorder
@@ -83,15 +83,22 @@ class Tracking(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """FINISHED, or FAILED where a number was not finite."""
         self.end(trial.trial_id, trial.last_result, False)
+        _lighten(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """FAILED."""
-        self.end(trial.trial_id, trial.last_result, True)
+        """FAILED, with what the crash was."""
+        self.end(trial.trial_id, trial.last_result, True, cause_of(trial))
+        _lighten(trial)
 
-    def end(self, trial_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
+    def end(self, trial_id: str, result: Mapping[str, Any] | None, error: bool, reason: str = "") -> None:
         """How a trial ended, by its last result."""
         outcome = outcome_of(result, error, self._epochs, self._objectives)
-        self._write("end", trial=trial_id, end=outcome.value, reason=str((result or {}).get("reason") or ""))
+        reason = reason or str((result or {}).get("reason") or "")
+        self._write("end", trial=trial_id, end=outcome.value, reason=reason)
+
+    def repeat(self, **facts: Any) -> None:
+        """A trial that was trained again with another seed."""
+        self._write("repeat", **facts, tags=self._tags)
 
     def finish(self, front: Front, files: list[Path], epochs_spent: int) -> None:
         """The front, its files and networks, and whether the study is to go on."""
@@ -101,8 +108,10 @@ class Tracking(Callback):
         metrics = {"hypervolume": front.hypervolume, "front_size": len(front), "epochs_spent": epochs_spent}
         metrics |= {"refused": front.about["refused"]} if "refused" in front.about else {}
         metrics |= {"dense_test_accuracy": front.dense["test_accuracy"]} if "test_accuracy" in front.dense else {}
+        metrics |= {f"best_{name}": value for name, value in front.best().items()}
         self._write(
             "front",
+            marks=front.about.get("marks", {}),
             pareto={trial: ",".join(numbers) for trial, numbers in epochs.items()},
             files=[file.name for file in files],
             networks=[member.artifact for member in front],
@@ -116,5 +125,11 @@ class Tracking(Callback):
         self.recorder.wake()
         if self.ledger.behind and event in ("start", "result", "end") and not self._stopped:
             self._stopped = True  # a full disk: what trials would do now cannot be kept
-            if threading.current_thread() is threading.main_thread():
-                signal.raise_signal(signal.SIGINT)
+            stop_search()
+
+
+def _lighten(trial: Trial) -> None:
+    """Ray keeps statistics of every metric of every trial that ended, and writes them out again and again; nobody asks."""
+    trial.run_metadata.metric_analysis.clear()
+    trial.run_metadata.metric_n_steps.clear()
+    trial.run_metadata.invalidate_cache()

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "tuner": {"search", "search_spaces", "analysis", "trainables", "tasks", "compress"},
     "search": {"search_spaces", "trainables", "tasks", "compress", "analysis.pareto", "analysis.plots"},
     "trainables": {"tasks", "compress"},
-    "search_spaces": {"compress", "tasks"},
+    "search_spaces": {"compress", "tasks", "analysis.quantities"},
     "tasks": {"compress"},
     "compress": set(),
     "analysis": {"tasks", "compress"},

@@ -14,9 +14,15 @@ from ray.tune.experiment import Trial
 import trainables
 from analysis.pareto import Scale
 from search.archive import Archive
+from search.delivery import TrackingCard
+from search.epochs import EPOCHS, networks_of, trial_marks, write_epochs
 from search.files import write_text
 from search.folder import ARTIFACTS
-from search.record import study_text
+from search.front import Front, Member
+from search.ledger import LEDGER, Ledger
+from search.record import study_tags, study_text
+from search.recorder import Recorder
+from search.tracking import Tracking, tracking_uri
 from search_spaces import Space
 from tasks import open_task
 from trainables.base import Ground
@@ -52,8 +58,8 @@ def own_space(**task):
     )
 
 
-def make_study(folder: Path, space: Space, points: Sequence[Mapping[str, Any]]) -> Path:
-    """What a search of these trials, from random weights, leaves of its front."""
+def make_study(folder: Path, space: Space, points: Sequence[Mapping[str, Any]], tell: Sequence[Any] = ()) -> Path:
+    """What a search of these trials, from random weights, leaves of its front; ``tell``: callbacks that hear of them too."""
     (folder / ARTIFACTS).mkdir(parents=True)
     task, _ = open_task(space.task, folder)
     ground = Ground(task=task, start=None, artifacts=str(folder / ARTIFACTS), device="cpu")
@@ -71,8 +77,14 @@ def make_study(folder: Path, space: Space, points: Sequence[Mapping[str, Any]]) 
                 super().setup(config, ground=ground)
 
         trial, actor = Trial("trainable", config=config, trial_id=name, stub=True), Grounded(config=dict(config))
+        for callback in tell:
+            callback.on_trial_start(0, [trial], trial)
         for _ in range(space.file.budget.epochs):
-            archive.on_trial_result(0, [trial], trial, actor.step())
+            trial.run_metadata.last_result = result = actor.step()
+            for callback in (archive, *tell):
+                callback.on_trial_result(0, [trial], trial, result)
+        for callback in tell:
+            callback.on_trial_complete(0, [trial], trial)
     archive.sweep()
     return folder
 
@@ -88,6 +100,65 @@ def kept_studies(tmp_path_factory):
         patch.syspath_prepend(root)
         make_study(root / "own", own_space(), [{}])
     return root
+
+
+DENSE = {"accuracy": 1.0, "size": 75_256.0, "rate": 32.0, "gops": 3.72e-05}
+
+
+def record_study(folder: Path, space: Space, points: Sequence[Mapping[str, Any]], root: Path) -> Path:
+    """A study and its record in MLflow, at the root of the results, as a search leaves both."""
+    folder.mkdir()
+    ledger, card = Ledger(folder / LEDGER), TrackingCard(folder.name, "ratefront", (root / "mlartifacts").as_uri())
+    recorder = Recorder(folder, tracking_uri(None, root), card, print)
+    tracking = Tracking(ledger, recorder)
+    tags = {"data": "digits", "split": "holdout-300"}
+    params = {"objectives": "accuracy:max,rate:min", "chance": 0.1, "input_shape": [1, 8, 8], "train_images": 1197}
+    tracking.expect(["accuracy", "rate"], space.file.budget.epochs, tags)
+    tracking.begin({**params, **{f"dense_{k}": v for k, v in DENSE.items()}}, {**study_tags(space), **tags}, [])
+    made = make_study(folder, space, points, [tracking])
+    rows = json.loads((made / "front.json").read_text())
+    networks = networks_of(made)
+    write_epochs(made, networks)
+    about = {"marks": trial_marks(networks, space.file.objectives, 0.15)}
+    members = [
+        Member(
+            trial_id=row["trial_id"],
+            epoch=row["epoch"],
+            metrics={**row, "size": row["size_bytes"]},
+            config=row["config"],
+            artifact=row["artifact"],
+        )
+        for row in rows
+    ]
+    front = Front(members, space.file.objectives, {**DENSE, "test_accuracy": 0.9}, made, 0.25, about=about)
+    tracking.finish(front, [made / name for name in ("front.json", EPOCHS, "study.yaml")], 9)
+    assert recorder.close(120) == 0
+    return made
+
+
+def smoke(**changes):
+    fast = {"budget.epochs": 3, "task.start": "scratch", "base.lr": 1e-2, "dz.lr": 1e-2, "bit.lr": 1e-2}
+    return Space.load("smoke", {**fast, **changes})
+
+
+@pytest.fixture(scope="session")
+def recorded_studies(tmp_path_factory):
+    """Two studies of digits, in MLflow too: ``first`` and ``second``."""
+    root = tmp_path_factory.mktemp("recorded")
+    record_study(root / "first", smoke(), [{"max_bits": bits} for bits in (8, 4)], root)
+    record_study(root / "second", smoke(seed=1), [{"max_bits": 3}], root)
+    return root
+
+
+@pytest.fixture
+def recorded(recorded_studies, tmp_path, monkeypatch):
+    """A copy, where commands look for studies."""
+    (tmp_path / "results").mkdir()
+    for name in ("first", "second"):
+        shutil.copytree(recorded_studies / name, tmp_path / "results" / name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{recorded_studies / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def divided_space():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.export import export, fitted, tensor_rows
+from analysis.export import export, tensor_rows
 from analysis.studies import BadStudy, open_study
 from compress import decompress
 from compress.artifact import decode, encode
@@ -78,16 +78,6 @@ def test_a_table_fits_the_terminal(point, tmp_path, width):
     assert all(len(line) <= (width or 200) for line in lines)
     assert last.startswith("(without ") == ("codec" not in table[0])
     assert len(lines) + (not last.startswith("(")) == 2 + 6
-
-
-def test_long_names_lose_their_middle_before_columns_go():
-    rows = [["tensor", "shape", "bytes"], ["encoder.layers.0.attention.weight", "64x64", "1,234"]]
-    head, rule, row = fitted(rows, 40)
-    assert row == "encoder.laye…ention.weight  64x64  1,234"
-    assert len(row) == 40
-    assert head.split() == rows[0]
-    assert set(rule) == {"-"}
-    assert fitted(rows, None)[2].startswith("encoder.layers.0.attention.weight  ")
 
 
 def test_a_damaged_file_is_bad_input_with_its_section(point, tmp_path):

@@ -110,7 +110,7 @@ def test_bad_input_is_one_line_and_exit_code_2(studies, capsys, words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the following arguments are required: export|verify"),
+        ([], "the following arguments are required: front|compare|pick|"),
         (["explain"], "invalid choice: 'explain'"),
         (["export", "digits"], "the following arguments are required: POINT"),
         (["verify", "digits", "--threads", "0"], "--threads: '0': must be a whole number from 1 to"),

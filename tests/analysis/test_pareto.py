@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.pareto import Scale, front_mask, hypervolume, ranks
+from analysis.pareto import Scale, front_chances, front_mask, hypervolume, ranks
 
 COARSE = st.integers(0, 4).map(float)  # few values, so that points are often equal or tie in one objective
 FINE = st.one_of(st.floats(0, 1.5, width=32), st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5]))
@@ -132,3 +132,28 @@ def test_hypervolume_of_networks_lies_between_0_and_1(pairs):
     volume = scale.hypervolume([{"accuracy": a, "size": s} for a, s in pairs])
     assert 0.0 <= volume <= 1.0
     assert math.isfinite(volume)
+
+
+@given(point_sets(FINE))
+def test_the_front_is_that_of_moocore(points):
+    different = np.unique(points, axis=0)
+    expected = moocore.is_nondominated(different) if len(different) else []
+    assert front_mask(different).tolist() == list(expected)
+
+
+def test_points_whose_sums_are_equal_to_the_last_bit_are_told_apart():
+    points = np.array([[1e16, 1.0], [1e16, 0.5], [1e16, 0.25]])
+    assert front_mask(points).tolist() == [False, False, True]
+
+
+def test_chances_of_what_was_measured_without_spread_are_certain():
+    ones = [np.array([[0.2, 0.8]] * 3), np.array([[0.8, 0.2]] * 2), np.array([[0.9, 0.9]] * 3), np.empty((0, 2))]
+    assert front_chances(ones, draws=50).tolist() == [1, 1, 0, 0]
+
+
+def test_chances_of_a_close_call_lie_between_and_are_repeatable():
+    close = [np.array([[0.1, 0.5], [0.3, 0.5]]), np.array([[0.15, 0.5], [0.25, 0.5]])]
+    found = front_chances(close)
+    assert ((found > 0.2) & (found < 0.8)).all()
+    assert front_chances(close).tolist() == found.tolist()
+    assert front_chances([]).tolist() == []

@@ -42,7 +42,7 @@ def test_task_and_network_come_back(studies, name):
     assert not network.training
     for key, value in artifact.state_dict().items():
         assert torch.equal(network.state_dict()[key], value), key
-    part = study.validation(artifact, CPU)
+    part = study.part("validation", artifact, CPU)
     assert len(part) == {"digits": 300, "own": 1200}[name]
     assert part.mean.flatten().tolist() == pytest.approx(artifact.card["normalisation"]["mean"])
 
@@ -52,11 +52,11 @@ def test_the_normalisation_is_that_of_the_file(digits):
     study = rebuild(digits, digits)
     artifact = decode(points_of(digits)[0].file.read_bytes())
     artifact.card["normalisation"]["mean"] = [0.25]
-    assert study.validation(artifact, CPU).mean.item() == 0.25
+    assert study.part("validation", artifact, CPU).mean.item() == 0.25
     for spoilt in ({"mean": [0.2]}, {"mean": ["x"], "std": [1]}, None):
         artifact.card["normalisation"] = spoilt
         with pytest.raises(ArtifactError, match="card: normalisation must give mean and std"):
-            study.validation(artifact, CPU)
+            study.part("validation", artifact, CPU)
 
 
 def test_a_start_that_is_no_longer_there_is_not_missed(digits):
@@ -69,7 +69,7 @@ def test_other_data_are_refused(digits):
     artifact = decode(points_of(digits)[0].file.read_bytes())
     artifact.card["fingerprint"] = "digits-holdout-300-00"
     with pytest.raises(BadStudy, match=r"data here are 'digits-holdout-300-\w+', the file's 'digits-holdout-300-00'; "):
-        study.validation(artifact, CPU)
+        study.part("validation", artifact, CPU)
 
 
 def test_a_network_of_other_shapes_does_not_fit(digits):

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.pareto import Scale
-from search.archive import METRIC_NAMES, NEAR_CHANCE, Archive, measured
+from analysis.pareto import NEAR_CHANCE, Scale
+from search.archive import METRIC_NAMES, Archive, measured
 from search.folder import ARTIFACTS
 from tests.search.conftest import OBJECTIVES
 

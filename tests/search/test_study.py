@@ -244,7 +244,7 @@ def test_a_time_budget_ends_in_time_and_tells_what_was_stopped(study, tmp_path):
     assert time.time() - began < 16 + 14  # the front is tested after its trials, slowly on a busy machine
     assert not front.interrupted
     stores = Stores(tmp_path / "results" / "study")
-    assert list(stores.ends().values()) == [("FAIL", "stopped", "stopped", "stopped", "FINISHED")] * 2
+    assert list(stores.ends().values()) == [("COMPLETE", "stopped", "stopped", "stopped", "FINISHED")] * 2
     for name, trial in stores.optuna.items():
         last = stores.reports(name)[-1]
         assert trial.user_attrs["values"] == [last["accuracy"], last["rate"]]
@@ -265,7 +265,7 @@ def test_trials_stop_at_rungs_and_every_store_says_so(study, tmp_path):
     ends = Counter(stores.ends().values())
     done, stopped = (
         ("COMPLETE", "done", "done", "done", "FINISHED"),
-        ("FAIL", "stopped", "stopped", "stopped", "FINISHED"),
+        ("COMPLETE", "stopped", "stopped", "stopped", "FINISHED"),
     )
     assert set(ends) <= {done, stopped}
     lines = [json.loads(line) for line in (stores.folder / "rungs.jsonl").read_text().splitlines()]
@@ -302,7 +302,8 @@ def test_a_trial_whose_process_dies_goes_on_and_fails_the_third_time(study, tmp_
     history = stores.client.get_metric_history(stores.children[name].info.run_id, "accuracy")
     assert sorted({m.step for m in history}) == [0, 1, 2, 3]
     assert (stores.folder / f"trial_{name}" / "error.txt").exists()
-    assert stores.table[name]["epoch"] == "3"
+    assert (stores.table[name]["epoch"], stores.table[name]["reason"]) == ("3", "its process died")
+    assert stores.children[name].data.tags["reason"] == "its process died"
     assert len(front) > 0
     kept = {f"artifacts/{path.name}" for path in (stores.folder / "artifacts").iterdir()}
     assert kept == {member.artifact for member in front}
