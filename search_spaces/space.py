@@ -257,7 +257,8 @@ def find_space(space: str) -> Path:
     """The file of a name or a path; SpaceError with the nearest name where there is none."""
     path = Path(space) if space.endswith((".yaml", ".yml")) else spaces_folder() / f"{space}.yaml"
     if not os.path.isfile(path):
-        raise SpaceError(f"space {space!r}: no such file or space{nearest(Path(space).stem, available())}")
+        shown = repr(space if len(space) <= 80 else space[:79] + "…")
+        raise SpaceError(f"space {shown}: no such file or space{nearest(Path(space).stem, available())}")
     return path
 
 

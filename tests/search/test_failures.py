@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -66,8 +67,12 @@ def test_a_trial_that_goes_on_is_told_of(crashed, tmp_path, capsys):
 def test_a_trial_that_fails_on_a_full_disk_ends_the_search(crashed, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("search.failures.no_room", lambda folder: True)
     failures = Failures(tmp_path, print)
-    with pytest.raises(KeyboardInterrupt):
-        failures.on_trial_recover(1, [], crashed("file write failed"))
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray leaves its own behind
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            failures.on_trial_recover(1, [], crashed("file write failed"))
+    finally:
+        signal.signal(signal.SIGINT, found)
     assert failures.full
     failures.on_trial_recover(1, [], crashed("file write failed"))  # once is enough
     assert capsys.readouterr().out == ""

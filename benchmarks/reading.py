@@ -1,6 +1,6 @@
 """How long analysis takes: a study of many trials in a real MLflow database, read and analysed.
 
-    python benchmarks/analysis.py --trials 1000 --epochs 60 --folder /tmp/analysis
+    python benchmarks/reading.py --trials 1000 --epochs 60 --folder /tmp/analysis
 
 The study is written as a search writes it: a ledger, the tables of its end, and MLflow's record of both by the recorder's own
 delivery. What is measured is a process of its own a command, from the shell to the exit: median and spread of ``--runs``.
