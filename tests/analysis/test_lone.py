@@ -29,6 +29,7 @@ def file(recorded):
     return Path(shutil.copy(point.file, recorded / "taken"))
 
 
+@pytest.mark.slow
 def test_a_file_that_was_taken_out_is_compared_with_its_study(file, said):
     code, lines = said(file)
     assert code == 0

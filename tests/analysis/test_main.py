@@ -34,6 +34,7 @@ def command(*words, cwd):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "own"])
 def test_a_new_process_counts_the_same(studies, name):
     done = command("verify", name, "--results", ".", cwd=studies)
@@ -41,6 +42,7 @@ def test_a_new_process_counts_the_same(studies, name):
     assert done.stdout.splitlines()[-1].startswith("verified: ")
 
 
+@pytest.mark.slow
 def test_a_new_process_says_what_fails(studies, digits, rewrite):
     rewrite(digits, 1, correct=7, accuracy=7 / 300)
     done = command("verify", digits, cwd=studies)

@@ -15,6 +15,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 PATIENCE = 240_000  # milliseconds; a busy machine draws slowly
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser's driver is in the extra 'test'")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; make install-browser gets Debian's"),
     pytest.mark.timeout(900),
 ]

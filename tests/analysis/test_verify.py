@@ -51,6 +51,7 @@ def test_every_record_is_counted_again(digits):
         assert record.evaluation.correct == record.accuracy * record.evaluation.images
 
 
+@pytest.mark.slow
 def test_networks_with_a_noisy_channel_inside_are_counted_again_in_any_batches(divided):
     study, points = rebuild(divided, divided), points_of(divided)
     for wishes in (Wishes(), Wishes(batch_size=7)):
@@ -67,6 +68,7 @@ def test_the_threads_of_this_process_are_left_as_they_were(digits, rewrite):
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_wishes_change_the_conditions_and_it_is_said(digits, verified):
     _, lines = verified(digits, threads=2, batch_size=7, device="cpu")
     assert lines[4].endswith("batch_size 7 for 100, threads 2 for 1")

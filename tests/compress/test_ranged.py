@@ -180,6 +180,7 @@ def test_decoders_are_constrictions_only_where_it_is():
     assert isinstance(decoder_of(words), PlainDecoder) is not has_constriction()
 
 
+@pytest.mark.slow
 def test_all_is_decoded_where_there_is_no_constriction():
     bits, chance = _golden()
     code = (

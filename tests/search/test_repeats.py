@@ -158,6 +158,7 @@ def test_front_json_marks_luck(tmp_path):
     assert "repeats" not in front(tmp_path, ("a", 1, 0.95, 200)).json()
 
 
+@pytest.mark.slow
 def test_a_repeat_is_a_child_run_of_its_own_kind(record_file, tmp_path, make_trial):
     uri, said = f"sqlite:///{record_file}", []
     card = TrackingCard("repeats", "of-repeats", (tmp_path / "mlartifacts").as_uri())

@@ -105,6 +105,7 @@ def test_a_rung_that_is_one_front(protect, expected):
     assert sum(rung.judge((float(x), 30.0 - x)) for x in places) in expected
 
 
+@pytest.mark.slow
 def test_of_a_large_front_the_latest_stand_for_all():
     """300 on one front; half of them go on, or 128 of the latest 256."""
     rung, points = Rung(2, "net"), [(float(x), 300.0 - x) for x in np.random.default_rng(0).permutation(300)]

@@ -277,6 +277,7 @@ def test_a_trial_with_the_context_prior_goes_on_as_if_it_had_never_stopped(ema_d
     assert whole.ship().data == resumed.ship().data
 
 
+@pytest.mark.slow
 def test_a_larger_lambda_gives_a_smaller_file():
     sizes = []
     for strength in (0.1, 1.0, 5.0, 30.0):
