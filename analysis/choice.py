@@ -79,7 +79,9 @@ class Choice:
         record, row = self.record, self.row
         trial = record.trials.loc[row["trial_id"]]
         about = {"study": record.name, "point": named(row), "number": self.number, "reason": self.reason}
-        about |= {"run_id": record.run_id, "artifact_uri": f"runs:/{record.run_id}/{row['artifact']}"}
+        about["run_id"] = record.run_id
+        if isinstance(row["artifact"], str):  # a search that goes on has left no files yet
+            about["artifact_uri"] = f"runs:/{record.run_id}/{row['artifact']}"
         knobs = trial.drop(["end", "reason", "epochs"]).dropna()
         return {**about, "metrics": _plain(row), "config": _plain(knobs)}
 

@@ -99,7 +99,7 @@ def _read(arguments: argparse.Namespace, studies: Sequence[str]) -> list[Record]
     from analysis.records import records
     from analysis.server import tracking_uri
 
-    return records(studies, tracking_uri(arguments.tracking_uri, arguments.results), arguments.experiment)
+    return records(studies, tracking_uri(arguments.tracking_uri, arguments.results, studies), arguments.experiment)
 
 
 def _front(arguments: argparse.Namespace) -> int:

@@ -103,17 +103,19 @@ class Group:
         return row | {"trained_gops": gops * float(record.params.get("train_images", "nan"))}
 
     def shares(self) -> pd.DataFrame:
-        """A row a method: ``members`` of the joint front, the share of its hypervolume ``alone``, and what ``only`` it adds."""
-        joint = self.networks[self.networks["joint"]]
-        whole = self._volume(joint)
+        """A row a method: ``members`` of the joint front; the share of its hypervolume that the method's networks on the
+        studies' own fronts cover ``alone``, and what ``only`` they add.
+        """
+        networks = self.networks
+        whole = self._volume(networks)
         rows = []
-        for method in joint["method"].unique():
-            own = joint["method"] == method
-            alone, without = self._volume(joint[own]), self._volume(joint[~own])
+        for method in networks["method"].unique():
+            own = networks["method"] == method
+            alone, without = self._volume(networks[own]), self._volume(networks[~own])
             shares = (
                 {"alone": alone / whole, "only": 1 - without / whole} if whole else {"alone": np.nan, "only": np.nan}
             )
-            rows.append({"method": method, "members": int(own.sum()), **shares})
+            rows.append({"method": method, "members": int((own & networks["joint"]).sum()), **shares})
         return pd.DataFrame(rows, columns=["method", "members", "alone", "only"])
 
     def _volume(self, networks: pd.DataFrame) -> float:

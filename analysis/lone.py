@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,11 +23,11 @@ def points_of(study: str, results: Path, uri: str | None, experiment: str) -> It
     A study in a folder is read there, and from MLflow where no folder has its name. A file's study is looked for around
     it, under ``results``, and in MLflow. BadStudy for what is neither.
     """
-    file = Path(study).expanduser()
+    file = Path(os.path.expanduser(study))
     with tempfile.TemporaryDirectory(prefix="ratefront-") as folder:
-        if file.is_file():
+        if os.path.isfile(file):
             yield _of_file(file.absolute(), results, uri, experiment, Path(folder))
-        elif file.is_dir() or (results / study).is_dir() or not (uri or (results / "mlflow.db").exists()):
+        elif os.path.isdir(file) or os.path.isdir(results / study) or not (uri or (results / "mlflow.db").exists()):
             yield open_study(study, results)
         else:
             yield _of_record(study, results, uri, experiment, Path(folder))
@@ -53,7 +54,7 @@ def decoded(file: Path) -> str:
 
 def _of_file(file: Path, results: Path, uri: str | None, experiment: str, folder: Path) -> list[Point] | None:
     around = [file.parent.parent / FRONT, file.parent / FRONT, *sorted(results.glob(f"*/{FRONT}"))]
-    for front in (path for path in around if path.exists()):
+    for front in (path for path in around if path.exists() and path.with_name(ABOUT).exists()):
         if (point := _named(_readable(front.parent), file)) is not None:
             _laid(front.parent, point, file, folder)
             return [replace(point, folder=folder)]

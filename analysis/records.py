@@ -24,6 +24,8 @@ from analysis.studies import FRONT, BadStudy
 __all__ = ["Record", "read_record", "records"]
 
 _HEAD = ("method", "seed", "epochs")
+_SHOWN = ("rate", "size", "ratio", "gops")  # absent where nothing was measured yet
+_TRIAL = ["method", "seed", "end", "reason", "epochs"]
 _TOLD = ("test_accuracy", "seeds", "seeds_accuracy", "seeds_std", "on_front")
 
 
@@ -59,14 +61,15 @@ class Record:
 def records(studies: Sequence[str], uri: str, experiment: str = "ratefront") -> list[Record]:
     """The studies of these names (or folders, or run ids), in that order; BadStudy for one that MLflow does not know."""
     server = Server(uri, experiment)
-    return [read_record(server, server.study(name)) for name in studies]
+    found = {study.run_id: study for study in map(server.study, studies)}  # one that is named twice is one
+    return [read_record(server, study) for study in found.values()]
 
 
 def read_record(server: Server, study: Study) -> Record:
     """One study; BadStudy where its record is not that of a search."""
     facts = _facts(study)
     trials = server.trials(study)
-    epochs = _epochs(server, study, trials)
+    epochs = _epochs(server, study, trials, list(facts["objectives"]))
     front = _front(server, study, epochs, facts)
     return Record(
         name=study.name,
@@ -114,7 +117,7 @@ def _trials(runs: Sequence[Study], epochs: pd.DataFrame) -> pd.DataFrame:
         }
         knobs = {k: v for k, v in run.params.items() if k not in _HEAD}
         rows[name] = {**head, "reason": run.tags.get("reason", ""), "epochs": int(done.get(name, 0)), **knobs}
-    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else _TRIAL)
     frame.index.name = "trial_id"
     for name in frame.columns.difference(["method", "end", "reason", "epochs"]):
         frame[name] = _typed(frame[name])
@@ -131,13 +134,18 @@ def _typed(column: pd.Series) -> pd.Series:
         return truth.astype("boolean") if truth.notna().equals(column.notna()) else column
 
 
-def _epochs(server: Server, study: Study, trials: Sequence[Study]) -> pd.DataFrame:
+def _epochs(server: Server, study: Study, trials: Sequence[Study], objectives: Sequence[str]) -> pd.DataFrame:
     path = _left(server, study, EPOCHS)
     frame = server.histories(trials) if path is None else _table(study, path)
-    missing = {"trial_id", "epoch", "accuracy"} - set(frame)
+    numbers = ["epoch", "accuracy", *objectives]
+    missing = {"trial_id", *numbers} - set(frame)
     if missing and len(frame):
         raise BadStudy(f"study = {study.name!r}: {EPOCHS} has no column {', '.join(sorted(missing))}")
-    return frame.reindex(columns=list(dict.fromkeys([*frame.columns, "trial_id", "epoch", "accuracy", "artifact"])))
+    wanted = [*frame.columns, "trial_id", *numbers, *_SHOWN, "artifact"]
+    try:
+        return frame.reindex(columns=list(dict.fromkeys(wanted))).astype(dict.fromkeys(numbers[1:], float))
+    except ValueError as error:
+        raise BadStudy(f"study = {study.name!r}: {EPOCHS} is damaged ({error})") from error
 
 
 def _left(server: Server, study: Study, name: str) -> Path | None:

@@ -43,7 +43,7 @@ def report(arguments: argparse.Namespace) -> int:
     from analysis.records import read_record
     from analysis.server import Server, tracking_uri
 
-    server = Server(tracking_uri(arguments.tracking_uri, arguments.results), arguments.experiment)
+    server = Server(tracking_uri(arguments.tracking_uri, arguments.results, arguments.studies), arguments.experiment)
     found = list({study.run_id: study for study in map(server.study, arguments.studies)}.values())
     records = [read_record(server, study) for study in found]
     for record in records:

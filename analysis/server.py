@@ -26,16 +26,25 @@ _NAMED = 12
 _TRIAL = re.compile("[0-9A-Za-z_-]+")
 
 
-def tracking_uri(given: str | None, results: Path) -> str:
-    """``given``, else the SQLite file at the root of the results, as a search names it; BadStudy where there is none."""
+def tracking_uri(given: str | None, results: Path, studies: Sequence[str] = ()) -> str:
+    """``given``, else the SQLite file beside the folders of ``studies`` where they are folders, else that at the root of the
+    results, as a search names it; BadStudy where there is none, or where folders lie in several places.
+    """
     if given:
         return given
-    path = results.expanduser().absolute() / "mlflow.db"
-    if not path.exists():
+    roots = {os.path.dirname(os.path.abspath(name)) for name in map(os.path.expanduser, studies) if _is_study(name)}
+    if len(roots) > 1:
+        raise BadStudy(f"studies = {', '.join(studies)}: must lie in one folder, or be named at one --tracking-uri")
+    path = Path(*roots or [os.path.abspath(os.path.expanduser(results))]) / "mlflow.db"
+    if not os.path.exists(path):
         raise BadStudy(
             f"results = {str(results)!r}: no mlflow.db there; --results or --tracking-uri says where studies are"
         )
     return f"sqlite:///{path}"
+
+
+def _is_study(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "study.yaml"))
 
 
 @dataclass(frozen=True)

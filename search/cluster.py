@@ -24,7 +24,8 @@ class Cluster:
     """A connection to Ray. ``local`` is a Ray of our own on this machine, which ends with the study."""
 
     def __init__(self, address: str | None) -> None:
-        self.address = address or os.environ.get("RAY_ADDRESS")
+        found = address or os.environ.get("RAY_ADDRESS")
+        self.address = None if found == "local" else found
         self.local = not self.address
         self._ours = False
 

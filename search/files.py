@@ -46,7 +46,7 @@ def no_room(folder: Path) -> bool:
         disk = os.statvfs(folder)
     except OSError:
         return False
-    return disk.f_bavail * disk.f_frsize < _LITTLE
+    return disk.f_blocks > 0 and disk.f_bavail * disk.f_frsize < _LITTLE  # some mounts report no sizes at all
 
 
 def quiet_when_full(folder: Path) -> None:

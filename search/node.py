@@ -23,7 +23,7 @@ def outlived(gone: Callable[[], None]) -> Iterator[None]:
 
     def watch() -> None:
         while not over.wait(_SECONDS):
-            if any(process.poll() is not None for process in raylets):
+            if any(process.poll() is not None for process in raylets) and not over.is_set():
                 gone()
                 return
 

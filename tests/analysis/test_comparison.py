@@ -84,11 +84,20 @@ def test_shares_of_the_joint_front():
     (group,) = grouped(two())
     shares = group.shares().set_index("method")
     assert shares["members"].to_dict() == {"deadzone": 2, "uniform": 3}
-    points = np.array([[0.95, 40_000], [0.75, 2000], [0.93, 8000], [0.85, 4000], [0.70, 1000]])
+    points = np.array([[0.95, 40_000], [0.90, 8000], [0.75, 2000], [0.93, 8000], [0.85, 4000], [0.70, 1000]])
     scaled = np.c_[(0.95 - points[:, 0]) / 0.85, 1 + np.log10(points[:, 1] / 80_000) / 3]
     whole = moocore.hypervolume(scaled, ref=[1, 1])
-    assert shares.loc["deadzone", "alone"] == pytest.approx(moocore.hypervolume(scaled[:2], ref=[1, 1]) / whole)
-    assert shares.loc["deadzone", "only"] == pytest.approx(1 - moocore.hypervolume(scaled[2:], ref=[1, 1]) / whole)
+    assert shares.loc["deadzone", "alone"] == pytest.approx(moocore.hypervolume(scaled[:3], ref=[1, 1]) / whole)
+    assert shares.loc["deadzone", "only"] == pytest.approx(1 - moocore.hypervolume(scaled[3:], ref=[1, 1]) / whole)
+
+
+def test_a_method_just_behind_covers_nearly_as_much():
+    behind = front_of((0.949, 40_400), (0.899, 8080), (0.749, 2020))
+    (group,) = grouped([full_record("first", front=FIRST), full_record("behind", methods=("uniform",), front=behind)])
+    shares = group.shares().set_index("method")
+    assert shares["members"].to_dict() == {"deadzone": 3, "uniform": 0}
+    assert shares.loc["uniform", "alone"] > 0.95
+    assert (shares["only"] < 0.05).all()
 
 
 def test_methods_of_one_study_have_shares_of_their_own():

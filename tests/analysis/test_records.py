@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from analysis.comparison import Levels, grouped
 from analysis.records import records
 from analysis.studies import BadStudy
 from search.ledger import LEDGER, entries
@@ -39,6 +40,29 @@ def test_facts_of_a_study(recorded_studies, uri):
     assert first.input_shape == (1, 8, 8)
     assert first.dense == DENSE | {"test_accuracy": 0.9}
     assert records([first.run_id], uri)[0].name == "first"
+
+
+def test_one_that_is_named_twice_is_one(recorded_studies, uri):
+    assert [one.name for one in records(["first", str(recorded_studies / "first"), "second"], uri)] == [
+        "first",
+        "second",
+    ]
+
+
+@pytest.mark.parametrize("began", [True, False], ids=["a trial runs", "no trial yet"])
+def test_a_study_in_its_first_minute_is_empty(uri, began):
+    (whole,) = records(["first"], uri)
+    client = MlflowClient(uri)
+    run = client.create_run(client.get_run(whole.run_id).info.experiment_id, tags={**whole.tags, "end": "running"})
+    for name, value in whole.params.items():
+        client.log_param(run.info.run_id, name, value)
+    if began:
+        child = {"mlflow.parentRunId": run.info.run_id, "kind": "trial", "trial_id": "t9", "method": "deadzone"}
+        client.create_run(run.info.experiment_id, tags=child)
+    (young,) = records([run.info.run_id], uri)
+    assert (len(young.trials), len(young.epochs), len(young.front)) == (int(began), 0, 0)
+    (group,) = grouped([young])
+    assert group.table(Levels())["front"].item() == 0
 
 
 def test_every_network_as_it_was_reported(recorded_studies, uri):

@@ -58,6 +58,18 @@ def test_where_a_search_keeps_its_record(tmp_path):
         tracking_uri(None, tmp_path / "gone")
 
 
+def test_a_studys_folder_has_its_record_beside_it(tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name / "study").mkdir(parents=True)
+        (tmp_path / name / "study" / "study.yaml").touch()
+        (tmp_path / name / "mlflow.db").touch()
+    one, other = (str(tmp_path / name / "study") for name in ("here", "there"))
+    assert tracking_uri(None, tmp_path / "gone", [one, "another"]) == f"sqlite:///{tmp_path / 'here' / 'mlflow.db'}"
+    assert tracking_uri("http://here", tmp_path, [one, other]) == "http://here"
+    with pytest.raises(BadStudy, match="must lie in one folder"):
+        tracking_uri(None, tmp_path, [one, other])
+
+
 def test_another_experiment(recorded_studies):
     with pytest.raises(BadStudy, match="experiment = 'other': not at sqlite"):
         Server(f"sqlite:///{recorded_studies / 'mlflow.db'}", "other")

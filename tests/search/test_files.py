@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,7 @@ def test_an_error_on_a_full_disk_comes_from_it_whatever_it_says(tmp_path, monkey
     assert not no_room(tmp_path / "absent")
     monkeypatch.setattr("search.files._LITTLE", 1 << 80)
     assert no_room(tmp_path)
+    assert not no_room(Path("/proc")), "a mount that reports no sizes is not full"
     with pytest.raises(DiskFull):
         check_full(RuntimeError("file write failed"), tmp_path)
 
