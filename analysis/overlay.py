@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.comparison import SHOWN, Group
 from analysis.figures import members, series_of
-from analysis.plots import AXIS_NAMES, FACTORS
+from analysis.plots import AXIS_NAMES, FACTORS, ticks
 from analysis.studies import BadStudy
 
 __all__ = ["draw_groups"]
@@ -42,6 +42,8 @@ def draw_groups(groups: Sequence[Group], path: Path) -> None:
 
 def _draw(axes: Any, group: Group, cost: str) -> None:
     """Each method's members of its study's front, and the line of those that are best in accuracy and this cost alone."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
     for series in series_of(group.records):
         table = members(series, cost)
         best = table[table["best"]]
@@ -59,7 +61,11 @@ def _draw(axes: Any, group: Group, cost: str) -> None:
     floor = 100 * (min(record.dense["accuracy"] for record in group.records) - SHOWN)
     if axes.dataLim.ymin < floor < axes.dataLim.ymax:
         axes.set_ylim(bottom=floor)
-    axes.set_xscale("log")
+    if group.networks[cost].gt(0).any():  # else there is nothing to spread
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(ticks(*axes.get_xlim())))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
     axes.set_xlabel(AXIS_NAMES.get(cost, cost.replace("_", " ")) + " (log scale)")
     axes.set_ylabel("accuracy in %, validation")
     axes.grid(True, which="major", linewidth=0.4, alpha=0.6)

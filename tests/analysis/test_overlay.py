@@ -54,3 +54,8 @@ def test_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(BadStudy, match=r"png = .*: cannot be written"):
         draw_groups(grouped(records()), tmp_path / "gone" / "x.png")
     assert pyplot.get_fignums() == open_before
+
+
+def test_fronts_without_networks_are_an_empty_picture(tmp_path):
+    draw_groups(grouped([full_record("none", front=front_of((0.9, 1000)).head(0))]), tmp_path / "none.png")
+    assert (tmp_path / "none.png").stat().st_size > 1000
