@@ -123,7 +123,7 @@ def _front(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from analysis.comparison import Levels, grouped
 
-    groups = grouped(_read(arguments, list(dict.fromkeys(arguments.studies))))
+    groups = grouped(_read(arguments, arguments.studies))
     levels = Levels(arguments.size or (), arguments.accuracy or ())
     print({"table": _told, "csv": _as_csv, "json": _as_json}[arguments.format](groups, levels))
     if arguments.png is not None:

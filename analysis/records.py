@@ -61,8 +61,7 @@ class Record:
 def records(studies: Sequence[str], uri: str, experiment: str = "ratefront") -> list[Record]:
     """The studies of these names (or folders, or run ids), in that order; BadStudy for one that MLflow does not know."""
     server = Server(uri, experiment)
-    found = {study.run_id: study for study in map(server.study, studies)}  # one that is named twice is one
-    return [read_record(server, study) for study in found.values()]
+    return [read_record(server, study) for study in server.named(studies)]
 
 
 def read_record(server: Server, study: Study) -> Record:

@@ -44,7 +44,7 @@ def report(arguments: argparse.Namespace) -> int:
     from analysis.server import Server, tracking_uri
 
     server = Server(tracking_uri(arguments.tracking_uri, arguments.results, arguments.studies), arguments.experiment)
-    found = list({study.run_id: study for study in map(server.study, arguments.studies)}.values())
+    found = server.named(arguments.studies)
     records = [read_record(server, study) for study in found]
     for record in records:
         if record.trials.empty:

@@ -88,6 +88,10 @@ class Server:
             raise BadStudy(f"study = {name!r}: not in MLflow at {self.uri}{known}")
         return found[0]
 
+    def named(self, names: Sequence[str]) -> list[Study]:
+        """The studies of these names, in that order; one that is named twice is one."""
+        return list({study.run_id: study for study in map(self.study, names)}.values())
+
     @cached_property
     def studies(self) -> list[Study]:
         """All parent runs, the newest first."""
