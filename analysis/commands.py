@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from analysis.comparison import Group, Levels
     from analysis.records import Record
 
-__all__ = ["add_compare", "add_front", "add_pick", "add_places"]
+__all__ = ["add_compare", "add_front", "add_pick", "add_places", "add_studies"]
 
 DONE, NOTHING = 0, 1
+_STUDY = "a study's name, folder or MLflow run"
 _FRONT = ("accuracy", "test_accuracy", "rate", "size", "ratio", "gops", "rel_bops")
 _HEADS = {
     "number": "#",
@@ -47,11 +48,25 @@ def add_places(command: argparse.ArgumentParser) -> None:
     command.add_argument("--experiment", metavar="NAME", default="ratefront", help="MLflow experiment (ratefront)")
 
 
+def _add_study(command: Any) -> None:
+    """One study."""
+    command.add_argument("study", metavar="STUDY", help=_STUDY)
+
+
+def add_studies(command: Any) -> None:
+    """One or many."""
+    command.add_argument("studies", metavar="STUDY", nargs="+", help=_STUDY)
+
+
+def _add_format(command: Any) -> None:
+    command.add_argument("--format", choices=FORMATS, default="table", help="table, csv or json (table)")
+
+
 def add_front(commands: Any) -> None:
     """``front STUDY``."""
     command = commands.add_parser("front", help="print a study's front")
-    command.add_argument("study", metavar="STUDY", help="a study's name, folder or MLflow run")
-    command.add_argument("--format", choices=FORMATS, default="table", help="table, csv or json (table)")
+    _add_study(command)
+    _add_format(command)
     add_places(command)
     command.set_defaults(run=_front)
 
@@ -64,8 +79,8 @@ def add_compare(commands: Any) -> None:
         description="Each study against its own dense network, BD-rate against the first. Studies of other data, splits, input "
         "shapes or objectives are shown apart.",
     )
-    command.add_argument("studies", metavar="STUDY", nargs="+", help="a study's name, folder or MLflow run")
-    command.add_argument("--format", choices=FORMATS, default="table", help="table, csv or json (table)")
+    add_studies(command)
+    _add_format(command)
     command.add_argument("--png", type=Path, metavar="FILE", help="draw the fronts, too")
     command.add_argument(
         "--size", type=_size, metavar="SIZE", action="append", help="the best accuracy up to it; repeatable"
@@ -85,7 +100,7 @@ def add_pick(commands: Any) -> None:
         description="With --min-accuracy alone the smallest; with a limit on size or GOps the most accurate; with --knee the one "
         "beyond which accuracy costs most. By accuracy on validation data. Exit code 1 where no network keeps the limits.",
     )
-    command.add_argument("study", metavar="STUDY", help="a study's name, folder or MLflow run")
+    _add_study(command)
     command.add_argument("--min-accuracy", type=_accuracy, metavar="X", help="from 0 to 1")
     command.add_argument("--max-size", type=_size, metavar="SIZE", help="such as 800B, 40kB or 1.5MB")
     command.add_argument("--max-gops", type=_above_zero, metavar="X", help="of one inference")

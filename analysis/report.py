@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.commands import add_places
+from analysis.commands import add_places, add_studies
 from analysis.studies import BadStudy
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_report(commands: Any) -> None:
         description="One self-contained page: the front to point at and click, hypervolume over epochs spent, knobs and their "
         "importance, every trial, and how it was made.",
     )
-    command.add_argument("studies", metavar="STUDY", nargs="+", help="a study's name, folder or MLflow run")
+    add_studies(command)
     command.add_argument("--out", type=Path, metavar="FILE", default=Path(PAGE), help=f"the page ({PAGE})")
     command.add_argument("--png", type=Path, metavar="DIR", help="the pictures for papers, into this folder")
     command.add_argument("--attach", action="store_true", help="the page goes to the studies' MLflow runs, too")
