@@ -19,6 +19,12 @@ __all__ = ["Failures", "cause_of", "hush"]
 _MEMORY = re.compile(r"running low on memory.*?was (?P<used>[\d.]+GB used / [\d.]+GB limit)", re.DOTALL)
 _ALLOCATION = re.compile(r"^.*(?:MemoryError|out of memory|can't allocate memory|Unable to allocate).*$", re.MULTILINE)
 _PAGES = "^Raylet is terminated|failed due to oom"
+_UNTOLD = (
+    "Trial task failed",
+    "Trials did not complete",
+    # Ray copies its own state while it writes the next one, whose temporary file may vanish; the last copy is whole, and never read
+    "Saving experiment state to storage",
+)
 
 
 class Failures(Callback):
@@ -67,7 +73,7 @@ def hush() -> None:
 
 
 def _worth_showing(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(("Trial task failed", "Trials did not complete"))
+    return not record.getMessage().startswith(_UNTOLD)
 
 
 def _short(line: str) -> str:
