@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 SHAPE = (3, 32, 32)
 
@@ -32,6 +33,9 @@ def rivals(drawn: Callable[..., nn.Module], shrink: Callable[..., nn.Module]) ->
         print(" ".join(row), flush=True)
     print(
         "Torch-Pruning is given every channel whose whole group the mask takes; one of each group stays, as it asks for."
+    )
+    print(
+        f"channel 3 of a sum with option A's pad of 2 channels: of the padded layer, channel 1; its group has {padded()}"
     )
 
 
@@ -61,6 +65,27 @@ CASES: list[tuple[str, str, Callable[[nn.Module], None]]] = [
     ("resnet20", "half, each norm its own", lambda n: zero(n, lambda _: True, 0.5)),
     ("mobilenet_v2", "half, each norm its own", lambda n: zero(n, lambda _: True, 0.5)),
 ]
+
+
+class Padded(nn.Module):
+    """4 channels with 2 zeros on either side, and 8 others, added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.short, self.long, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 8, 1), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.pad(self.short(x), (0, 0, 0, 0, 2, 2)) + self.long(x))
+
+
+def padded() -> list[int]:
+    """The channels of ``short`` that Torch-Pruning couples with channel 3 of the sum."""
+    import torch_pruning as tp
+
+    network = Padded().eval()
+    graph = tp.DependencyGraph().build_dependency(network, torch.randn(1, 3, 4, 4))
+    group = graph.get_pruning_group(network.long, tp.prune_conv_out_channels, idxs=[3])
+    return [place for item in group if item.dep.target.module is network.short for place in item.idxs]
 
 
 def count(network: nn.Module) -> int:

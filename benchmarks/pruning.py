@@ -3,7 +3,7 @@
 From the published weights on CIFAR-10, few epochs, every method with the same budget. Each tries its settings (below) at half of the
 parameters; the one of largest (accuracy - 80 %) x (GOps that left) on validation data gets the other rates. A method's front is drawn from
 all its trials, by validation alone; its members are then tested, once. L1 filter pruning is `slimming` without a penalty: of every block the
-filters of least L1 norm go before the first step. A trial that is recorded (`results/pruning/NETWORK.jsonl`) is not run again.
+filters of least L1 norm go before the first step. A trial that is recorded (`results/pruning/NETWORK-IMAGES.jsonl`) is not run again.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from tasks.downloads import data_root
 from trainables.trainer import Recipe, Trainer
 
 ROOT = Path(__file__).parent.parent
-PLACE, PICTURE = ROOT / "results/pruning", ROOT / "docs/pruning.png"
-EPOCHS, IMAGES, SEED = 4, 4_000, 0
+PLACE = ROOT / "results/pruning"
+EPOCHS, SEED = 4, 0
 PILOT, RATES = 0.5, (0.2, 0.35, 0.65)
 FLOOR = 0.8
 SWD = {"a_min": 1e5, "a_max": 1e9}
@@ -67,14 +67,18 @@ GREY = "#6b6b6b"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="resnet20")
+    parser.add_argument("--images", type=int, default=4_000, help="an epoch")
+    parser.add_argument("--picture", type=Path, help="where the fronts are drawn, such as docs/pruning.png")
     parser.add_argument("--only-show", action="store_true", help="what is recorded; nothing is trained")
     parser.add_argument("--data-root", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     spec = TaskSpec(network=arguments.network, data="cifar10", batch_size=128)
     task, start = open_task(spec, data_root(arguments.data_root))
-    runs = Runs(task, start.state, PLACE / f"{arguments.network}.jsonl")
-    images = f"{EPOCHS} epochs of {IMAGES:,} images in batches of {task.spec.batch_size}, seed {SEED}, one thread"
+    runs = Runs(task, start.state, PLACE / f"{arguments.network}-{arguments.images}.jsonl", arguments.images)
+    images = (
+        f"{EPOCHS} epochs of {arguments.images:,} images in batches of {task.spec.batch_size}, seed {SEED}, one thread"
+    )
     trials = sum(len(settings) + len(RATES) for _, settings in METHODS.values())
     print(f"{arguments.network}, {trials} trials of {images}; adamw, cosine; {runs.about()}", flush=True)
     if not arguments.only_show:
@@ -86,8 +90,9 @@ def main() -> None:
                 runs.trial(name, runs.chosen(name), rate)
     fronts = {name: runs.front(name) for name in METHODS}
     table(fronts, runs)
-    if arguments.network == "resnet20":
-        draw(fronts, runs.rows["dense"], PICTURE)
+    if arguments.picture:
+        title = f"{arguments.network} on CIFAR-10: {EPOCHS} epochs of {arguments.images:,} images from the published weights"
+        draw(fronts, runs.rows["dense"], title, arguments.picture)
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
     )
@@ -96,9 +101,9 @@ def main() -> None:
 class Runs:
     """What is recorded, and how a trial gets into it."""
 
-    def __init__(self, task: Task, state: dict[str, torch.Tensor] | None, record: Path) -> None:
-        self.task, self.state, self.record = task, state, record
-        record.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, task: Task, state: dict[str, torch.Tensor] | None, record: Path, images: int) -> None:
+        self.task, self.state, self.record, self.images = task, state, record, images
+        record.with_suffix("").mkdir(parents=True, exist_ok=True)
         lines = record.read_text().splitlines() if record.exists() else []
         self.rows = {row["trial"]: row for row in map(json.loads, lines)}
         parts = (task.data.validation, task.data.test)
@@ -118,7 +123,7 @@ class Runs:
 
     def trainer(self, method: str, knobs: dict[str, object], rate: float) -> Trainer:
         optimizer = {"name": "adamw", "base": {"lr": rate, "weight_decay": 5e-4}, "schedule": "cosine"}
-        recipe = Recipe(method=method, knobs=knobs, optimizer=optimizer, epochs=EPOCHS, images=IMAGES, seed=SEED)
+        recipe = Recipe(method=method, knobs=knobs, optimizer=optimizer, epochs=EPOCHS, images=self.images, seed=SEED)
         return Trainer(self.task, recipe, self.state, torch.device("cpu"))
 
     def _measure_dense(self) -> None:
@@ -197,7 +202,7 @@ def table(fronts: dict[str, list[dict[str, float]]], runs: Runs) -> None:
                 )
 
 
-def draw(fronts: dict[str, list[dict[str, float]]], dense: dict[str, float], path: Path) -> None:
+def draw(fronts: dict[str, list[dict[str, float]]], dense: dict[str, float], title: str, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -220,11 +225,7 @@ def draw(fronts: dict[str, list[dict[str, float]]], dense: dict[str, float], pat
     axes.axhline(100 * dense["accuracy"], color=GREY, linewidth=1, linestyle="--")
     axes.set_xlabel("million operations an image (2 MACs), of the shrunk network")
     axes.set_ylabel("validation accuracy in %")
-    axes.set_title(
-        f"resnet20 on CIFAR-10: {EPOCHS} epochs of {IMAGES:,} images from the published weights",
-        loc="left",
-        fontsize=11,
-    )
+    axes.set_title(title, loc="left", fontsize=11)
     axes.grid(True, which="major", linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, fontsize=9)

@@ -1,4 +1,4 @@
-"""Masked and shrunk resnet20 by turns: part of `python benchmarks/shrink.py --speed`.
+"""Masked and shrunk resnet20 by turns, as they are and made ready by `for_inference`: part of `python benchmarks/shrink.py --speed`.
 
 Each setting of the machine is a process of its own: `python benchmarks/shrunk_speed.py contiguous` prints its rows as JSON.
 """
@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from compress.inference import for_inference
 from compress.metrics import count_macs
 from compress.shrink import shrink
 from tasks import Task, TaskSpec, open_task
@@ -27,54 +28,63 @@ from tasks.networks import build_network
 
 FORMATS = {"contiguous": "contiguous_format", "channels_last": "channels_last"}
 ROUNDS = 40
-SETTINGS = {"as it is": {}, "vectors of AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2"}}
+SETTINGS = {"as it is": {}, "vectors of AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}}
+KINDS = ("masked", "shrunk", "masked, ready", "shrunk, ready")
 
 
 def speed() -> None:
     print(
-        f"\nspeed: published resnet20, batch 64; goals 1.9x and 3x. {ROUNDS} batches of each by turns: wall, the best; CPU time, the median\n"
-        f"{'machine':<18} {'format':<13} {'pruned':>6} {'promise':>8} {'masked ms':>9} {'shrunk ms':>9} {'wall':>6} {'CPU time':>8} {'of promise':>10}"
+        f"\nspeed: published resnet20, batch 64, ms, the best of {ROUNDS} by turns in wall time, and how many times faster than masked; goals 1.9x and 3x\n"
+        f"{'machine':<16} {'format':<13} {'pruned':>6} {'promise':>8} {'masked':>7} {'shrunk':>7} {'':>6} {'shrunk, ready':>14} {'':>6} "
+        f"{'of promise':>10} {'(CPU time)':>10} {'masked, ready':>14} {'over it':>8}"
     )
     for setting, variables in SETTINGS.items():
         for memory_format in ("contiguous", "channels_last"):
             command = [sys.executable, "-W", "ignore", __file__, memory_format]
             done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=True)
             for row in json.loads(done.stdout):
-                print(f"{setting:<18} {memory_format:<13} {row}", flush=True)
-    print("where the time of the shrunk network goes (CPU time in ms a batch, channels last)")
+                print(f"{setting:<16} {memory_format:<13} {row}", flush=True)
+    print("where the time goes (CPU time in ms a batch, channels last)")
     for share in (0.0, 0.5, 0.75):
         masked, small = pruned(share)
-        print(f"  {share:.0%}: " + ", ".join(f"{k} {v:.1f}" for k, v in profile(small if share else masked).items()))
+        made = small if share else masked
+        for kind, network in (("as it is", made), ("ready", for_inference(made, (3, 32, 32)))):
+            print(f"  {share:.0%} pruned, {kind}: " + ", ".join(f"{k} {v:.1f}" for k, v in profile(network).items()))
     print("convolutions of 3x3 that PyTorch runs here (ms a batch of 64, channels last): " + ", ".join(convolutions()))
 
 
 def timed_rows(memory_format: str) -> list[str]:
     rows = []
     for share in (0.5, 0.75):
-        pair = [made.to(memory_format=getattr(torch, FORMATS[memory_format])) for made in pruned(share)]
-        promise = count_macs(pair[0], (3, 32, 32)).total / count_macs(pair[1], (3, 32, 32)).total
-        inputs = torch.randn(64, 3, 32, 32).contiguous(memory_format=getattr(torch, FORMATS[memory_format]))
-        walls, spent = by_turns(pair, inputs)
-        wall = min(walls[0]) / min(walls[1])
-        medians = [1000 * statistics.median(s) for s in spent]
-        ratio = medians[0] / medians[1]
+        masked, small = pruned(share)
+        promise = count_macs(masked, (3, 32, 32)).total / count_macs(small, (3, 32, 32)).total
+        ready = [for_inference(made, (3, 32, 32)) for made in (masked, small)]
+        laid = {"memory_format": getattr(torch, FORMATS[memory_format])}
+        networks = dict(zip(KINDS, [masked.to(**laid), small.to(**laid), *ready], strict=True))
+        walls, spent = by_turns(networks, torch.randn(64, 3, 32, 32).contiguous(**laid))
+        plain, shrunk, both, last = (1000 * min(walls[kind]) for kind in KINDS)
+        medians = [statistics.median(spent[kind]) for kind in KINDS]
         rows.append(
-            f"{share:>6.0%} {promise:>7.2f}x {medians[0]:>9.1f} {medians[1]:>9.1f} {wall:>5.2f}x {ratio:>7.2f}x {ratio / promise:>10.0%}"
+            f"{share:>6.0%} {promise:>7.2f}x {plain:>7.1f} {shrunk:>7.1f} {plain / shrunk:>5.2f}x {last:>14.1f} {plain / last:>5.2f}x "
+            f"{plain / last / promise:>10.0%} {medians[0] / medians[3]:>9.2f}x {both:>14.1f} {both / last:>7.2f}x"
         )
     return rows
 
 
 @torch.inference_mode()
-def by_turns(pair: list[nn.Module], inputs: Tensor) -> tuple[list[list[float]], list[list[float]]]:
+def by_turns(
+    networks: Mapping[str, nn.Module], inputs: Tensor
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Wall seconds and CPU seconds of each."""
-    walls, spent = ([[] for _ in pair] for _ in range(2))
+    walls: dict[str, list[float]] = {kind: [] for kind in networks}
+    spent: dict[str, list[float]] = {kind: [] for kind in networks}
     for number in range(ROUNDS + 2):
-        for which, made in enumerate(pair):
+        for kind, made in networks.items():
             wall, cpu = time.perf_counter(), time.thread_time()
             made(inputs)
             if number >= 2:
-                spent[which].append(time.thread_time() - cpu)
-                walls[which].append(time.perf_counter() - wall)
+                spent[kind].append(time.thread_time() - cpu)
+                walls[kind].append(time.perf_counter() - wall)
     return walls, spent
 
 

@@ -23,7 +23,7 @@ from compress.graph import Graph, Step, trace
 from compress.indexed import IndexedAdd, Select
 from compress.reach import Kept, Reach, reach
 
-__all__ = ["IndexedAdd", "Select", "shrink", "shrink_traced"]
+__all__ = ["IndexedAdd", "Select", "overwrite", "shrink", "shrink_traced"]
 
 
 def shrink(network: nn.Module, input_shape: Sequence[int], fold: bool = True) -> nn.Module:
@@ -81,7 +81,7 @@ class _Writer:
                 self._write(step)
         network = fx.GraphModule(self.modules, self.traced, type(self.graph.network).__name__)
         network.graph.eliminate_dead_code()
-        _overwrite(network)
+        overwrite(network)
         network.delete_all_unused_submodules()
         network.recompile()
         return network.eval()
@@ -210,7 +210,7 @@ class _Writer:
         return made
 
 
-def _overwrite(network: fx.GraphModule) -> None:
+def overwrite(network: fx.GraphModule) -> None:
     """ReLUs in place, of what nobody else reads: a tensor less to fetch from the system."""
     calls: dict[str, list[fx.Node]] = {}
     for node in network.graph.nodes:
