@@ -1,0 +1,133 @@
+"""Ours beside plain Ray Tune + OptunaSearch, on live Ray at equal epochs: what both reach, and their fronts drawn.
+
+    python benchmarks/live.py results/live --plot docs/live.png
+
+The space all_lenet300 (three methods) on a perceptron and digits. Plain: Optuna's own TPESampler, every trial to its end. Ours: rungs at
+epochs 1 and 3, the sampler that `auto` picks, no points tried first. Both run whole searches; networks count up to the same epoch spent, in
+the order in which they were measured. A seed whose study is there already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import search
+import search.searcher
+from analysis.pareto import NEAR_CHANCE, Scale, front_mask, hypervolume
+from search.epochs import networks_of
+from search.samplers import make_sampler
+from search.study import Settings
+from search_spaces import Space
+
+SPACE, CHANCE = "all_lenet300", 0.1
+MORE = 5  # times as many trials where most are stopped
+
+
+def searched(folder: Path, seed: int, plain: bool, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The networks of a search, in order; its folder is left."""
+    name = f"{'plain' if plain else 'ours'}-{seed}"
+    if not (folder / name / "front.json").exists():
+        shutil.rmtree(folder / name, ignore_errors=True)
+        rungs = None if plain else {"grace": 1, "factor": 3, "protect": "net"}
+        trials = arguments.trials * (1 if plain else MORE)
+        changes = {"task.network": "mlp", "budget.epochs": arguments.epochs, "budget.trials": trials, "points": []}
+        changes |= {"budget.rungs": rungs, "seed": seed}
+        space = Space.load(SPACE, changes).embedded()
+        search.searcher.make_sampler = (lambda *_: optuna.samplers.TPESampler(seed=seed)) if plain else make_sampler
+        started = time.perf_counter()
+        search.run(space, Settings(name=name, results=folder, quiet=True))
+        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    return networks_of(folder / name)
+
+
+def measured(rows: list[dict[str, Any]], scale: Scale, budget: int) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Hypervolume after each of ``budget`` epochs, the last front as (n, 2) of rate and accuracy, and what was spent."""
+    spent, climb, points, networks = 0, np.zeros(budget + 1), np.empty((0, 2)), []
+    trials: dict[str, int] = {}
+    for row in rows:
+        if row["epoch"] > 0 and spent == budget:
+            break
+        spent += row["epoch"] > 0
+        trials[row["trial_id"]] = max(trials.get(row["trial_id"], 0), int(row["epoch"]))
+        if row["accuracy"] >= CHANCE + NEAR_CHANCE:
+            points = np.array([*points, scale(row)])
+            networks.append((row["rate"], row["accuracy"]))
+            kept = front_mask(points)
+            points, networks = points[kept], [n for n, k in zip(networks, kept, strict=True) if k]
+        climb[spent:] = hypervolume(points, scale.reference)
+    whole = max(trials.values(), default=0)
+    counts = {"epochs": int(spent), "begun": len(trials), "done": sum(n == whole for n in trials.values())}
+    return climb, np.array(sorted(networks)), counts
+
+
+def draw(found: dict[str, list[Any]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    looks = {"plain": ("#8a8a8a", "s"), "ours": ("#1f6fb2", "o")}
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), dpi=130, layout="constrained")
+    for name, runs in found.items():
+        colour, mark = looks[name]
+        for number, (climb, front, _) in enumerate(runs):
+            label = {"label": name} if number == 0 else {}
+            left.plot(climb, color=colour, linewidth=1.6, alpha=0.9, **label)
+            right.plot(front[:, 0], 100 * front[:, 1], color=colour, linewidth=1, alpha=0.7)
+            right.scatter(front[:, 0], 100 * front[:, 1], color=colour, marker=mark, s=16, **label)
+    left.set(xlabel="epochs spent", ylabel="hypervolume", title="live searches, a line a seed")
+    right.set(xlabel="bits a weight", ylabel="validation accuracy in %", title="their fronts at equal epochs")
+    right.set_xscale("log")
+    for axes in (left, right):
+        axes.grid(True, linewidth=0.4, alpha=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--trials", type=int, default=20, help="whole ones that both may spend (20)")
+    parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    budget, found = arguments.trials * arguments.epochs, {"plain": [], "ours": []}
+    for seed in range(arguments.seeds):
+        for name, runs in found.items():
+            rows = searched(arguments.folder, seed, name == "plain", arguments)
+            about = yaml.safe_load((arguments.folder / f"{name}-{seed}" / "study.yaml").read_text())
+            scale = Scale(["accuracy", "rate"], {**about["dense"], "rate": 32.0}, CHANCE)
+            runs.append(measured(rows, scale, budget))
+    print(
+        "| seed | plain | ours | ours has plain's last after | begun / done, plain | ours | epochs |\n|---|---|---|---|---|---|---|"
+    )
+    for seed, (plain, ours) in enumerate(zip(found["plain"], found["ours"], strict=True)):
+        reached = np.flatnonzero(ours[0] >= plain[0][-1])
+        share = f"{reached[0] / budget:.0%}" if len(reached) else "more than all"
+        counts = [f"{run[2]['begun']} / {run[2]['done']}" for run in (plain, ours)]
+        spent = f"{plain[2]['epochs']} / {ours[2]['epochs']}"
+        print(f"| {seed} | {plain[0][-1]:.4f} | {ours[0][-1]:.4f} | {share} | {counts[0]} | {counts[1]} | {spent} |")
+    if arguments.plot:
+        draw(found, arguments.plot)
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, optuna {optuna.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    main()
