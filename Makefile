@@ -29,7 +29,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into .venv (once; some minutes)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,vit]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,vit,onnx]'
 	@touch $(INSTALLED)
 
 # Debian's own Chromium, for the one test that opens a report's page; without it that test is skipped.

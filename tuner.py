@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from search import Front
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from compress.__main__ import main as compress_main
 
         return compress_main(words[1:])
-    if words and words[0] in ("compare", "export", "front", "pick", "report", "sweep", "verify"):
+    if words and words[0] in ("compare", "export", "front", "pick", "register", "report", "sweep", "verify"):
         from analysis.__main__ import main as analysis_main
 
         return analysis_main(words)
@@ -63,6 +63,7 @@ def _act(arguments: argparse.Namespace, words: list[str]) -> int:
 
 def _asked(arguments: argparse.Namespace, folder: StudyFolder | None) -> int:
     from compress import KnobError
+    from search.command import changes
     from search_spaces import Space, SpaceError
     from tasks import TaskError
 
@@ -71,7 +72,7 @@ def _asked(arguments: argparse.Namespace, folder: StudyFolder | None) -> int:
             return _list()
         if not arguments.space:
             raise SpaceError("--space is missing: a name that --list shows, or a YAML file")
-        space = Space.load(arguments.space, _changes(arguments))
+        space = Space.load(arguments.space, changes(arguments))
         return _search(space, arguments, folder) if folder else _dry_run(space, arguments)
     except (SpaceError, TaskError, KnobError) as error:
         return _refuse(error)
@@ -133,23 +134,34 @@ def _search(space: Space, arguments: argparse.Namespace, folder: StudyFolder) ->
     code = _exit_code(front)
     if arguments.json:
         Events().end(front, code)
+    if code == DONE and not arguments.no_report:
+        _leave_report(front, arguments)
     return code
 
 
 def _exit_code(front: Front) -> int:
     """With a line for what is not as it was asked for."""
-    if front.interrupted:
-        print(
-            f"ratefront: interrupted; above is what was reached, --resume {front.folder.name} goes on", file=sys.stderr
-        )
-        return INTERRUPTED
-    if not len(front):
-        trials, failed = front.about["trials"], front.about["failed"]
-        ended = "no network is five points better than guessing" if trials else "no time for a trial"
-        ended = f"all {trials} trials failed; trials.csv says why" if failed and failed == trials else ended
-        print(f"ratefront: {ended}", file=sys.stderr)
-        return ERROR
-    return DONE
+    from search.summary import wrong
+
+    if line := wrong(front):
+        print(f"ratefront: {line}", file=sys.stderr)
+    return INTERRUPTED if front.interrupted else ERROR if line else DONE
+
+
+def _leave_report(front: Front, arguments: argparse.Namespace) -> None:
+    """The page, last of all: whatever hinders it is one line, and the search has done its work all the same."""
+    from analysis.report import leave_report
+    from analysis.studies import BadStudy
+
+    where = str(front.about["tracking"])
+    try:
+        page = leave_report(front.folder, where, arguments.experiment)
+    except (BadStudy, KeyboardInterrupt) as error:
+        command = f"python -m analysis report {front.folder.name} --attach --tracking-uri {where}"
+        print(f"ratefront: no report.html ({str(error) or 'interrupted'}); {command} writes it", file=sys.stderr)
+    else:
+        if not arguments.json:
+            _print(f"report   {page}")
 
 
 def _dry_run(space: Space, arguments: argparse.Namespace) -> int:
@@ -176,37 +188,6 @@ def _dry_run(space: Space, arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Flags as dotted keys of the space; the flag wins over the YAML."""
-    from search_spaces import SpaceError
-    from search_spaces.values import parse_value
-
-    flags = {
-        "budget.trials": arguments.trials,
-        "budget.epochs": arguments.epochs,
-        "budget.wall_time": arguments.time_budget,
-        "budget.patience": arguments.patience,
-        "task.data": arguments.data,
-        "resources.device": arguments.device,
-        "resources.concurrent": arguments.max_concurrent,
-        "resources.cpu": arguments.cpus_per_trial,
-        "resources.gpu": arguments.gpus_per_trial,
-        "seed": arguments.seed,
-        "constraints.max_size": arguments.max_size,
-        "constraints.min_accuracy": arguments.min_accuracy,
-        "constraints.max_gops": arguments.max_gops,
-        "sampler": arguments.sampler,
-        "keep": arguments.keep,
-    }
-    changes = {key: value for key, value in flags.items() if value is not None}
-    for text in arguments.set:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise SpaceError(f"--set {text!r}: must be key=value, such as budget.images=2000")
-        changes[key.strip()] = parse_value(value)
-    return changes
-
-
 class _Parser(argparse.ArgumentParser):
     """One line for a bad flag, as for any other bad input."""
 
@@ -227,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("--resume", metavar="NAME", help="a study that ended early; auto: the newest, or a new one")
     again.add_argument("--extend", type=int, metavar="N", help="with --resume: N trials more")
     again.add_argument("--retry-errored", action="store_true", help="with --resume: trials that crashed, once more")
+    again.add_argument("--no-report", action="store_true", help="leave out the page report.html at the end")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--quiet", action="store_true", help="print the end alone")
     shown.add_argument("--json", action="store_true", help="print the search as events, one JSON object a line")
@@ -290,7 +272,7 @@ def _add_places(where: argparse._ArgumentGroup) -> None:
     )
     where.add_argument("--name", metavar="NAME", help="of the study's folder; the space and the time where absent")
     where.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow; an SQLite file at the root of the results where absent"
+        "--tracking-uri", metavar="URI", help="MLflow (MLFLOW_TRACKING_URI, else an SQLite file at the results' root)"
     )
     where.add_argument("--experiment", metavar="NAME", default="ratefront", help="MLflow experiment (ratefront)")
     where.add_argument("--keep", metavar="WHAT", help="files that outlive the search: front, trials or all (front)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any, NoReturn
 
 from analysis.commands import add_compare, add_front, add_pick, add_places
 from analysis.report import add_report
-from analysis.studies import BadStudy, open_study, pick
+from analysis.studies import BadStudy, pick
 from analysis.sweep import add_sweep
+from analysis.taking import POINT, add_export, add_register
 
 __all__ = ["main"]
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
-_POINT = "number in front.json, from 1 and the most accurate first, or the name of its file without .rf"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,15 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadStudy as error:
         print(f"ratefront: {error}", file=sys.stderr)
         return BAD_INPUT
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    from analysis.export import export
-
-    point = pick(open_study(arguments.study, arguments.results), arguments.point)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(export(point, arguments.out, width, arguments.half))
-    return DONE
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -75,27 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="ratefront", description="Look at studies: compare fronts, pick a network, take it out, check it."
     )
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="front|compare|pick|report|export|sweep|verify"
+        dest="command", required=True, metavar="front|compare|pick|report|export|register|sweep|verify"
     )
-    for add in (add_front, add_compare, add_pick, add_report, _add_export, add_sweep, _add_verify):
+    for add in (add_front, add_compare, add_pick, add_report, add_export, add_register, add_sweep, _add_verify):
         add(commands)
     return parser
-
-
-def _add_export(commands: Any) -> None:
-    take = commands.add_parser(
-        "export", help="write a point's file, its PyTorch state dict, and a table of its tensors"
-    )
-    take.add_argument("study", metavar="STUDY", help="a study's folder, or its name under --results")
-    take.add_argument(
-        "--results", type=Path, metavar="DIR", default=Path("results"), help="where studies lie (results)"
-    )
-    take.add_argument("point", metavar="POINT", help=_POINT)
-    take.add_argument("--out", type=Path, metavar="DIR", help="where to (STUDY/exports/<the point's name>)")
-    take.add_argument(
-        "--half", choices=["device"], help="of a divided network the device's half alone, which runs by itself"
-    )
-    take.set_defaults(run=_export)
 
 
 def _add_verify(commands: Any) -> None:
@@ -108,7 +82,7 @@ def _add_verify(commands: Any) -> None:
     )
     check.add_argument("study", metavar="STUDY|FILE", help="a study's folder or its name, or one network's .rf file")
     add_places(check)
-    check.add_argument("point", metavar="POINT", nargs="?", help=f"{_POINT}; all where absent")
+    check.add_argument("point", metavar="POINT", nargs="?", help=f"{POINT}; all where absent")
     check.add_argument("--data-root", type=Path, metavar="DIR", help="where data sets lie (RATEFRONT_DATA)")
     check.add_argument("--device", metavar="NAME", help="cpu, cuda or mps in place of the recorded one")
     check.add_argument("--threads", type=_count(1024), metavar="N", help="in place of those recorded")

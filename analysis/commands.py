@@ -15,10 +15,13 @@ from analysis.quantities import parse_size
 from analysis.tables import FORMATS, plain_rows, rendered
 
 if TYPE_CHECKING:
+    from analysis.choice import Choice
     from analysis.comparison import Group, Levels
     from analysis.records import Record
 
-__all__ = ["add_compare", "add_front", "add_pick", "add_places", "add_studies"]
+__all__ = ["LIMITS", "add_compare", "add_front", "add_limits", "add_pick", "add_places", "add_studies", "picked"]
+
+LIMITS = ("min_accuracy", "max_size", "max_gops", "knee")
 
 DONE, NOTHING = 0, 1
 _STUDY = "a study's name, folder or MLflow run"
@@ -101,13 +104,31 @@ def add_pick(commands: Any) -> None:
         "beyond which accuracy costs most. By accuracy on validation data. Exit code 1 where no network keeps the limits.",
     )
     _add_study(command)
+    add_limits(command)
+    command.add_argument("--json", action="store_true", help="as one JSON object")
+    add_places(command)
+    command.set_defaults(run=_pick)
+
+
+def add_limits(command: Any) -> None:
+    """Which network of a front."""
     command.add_argument("--min-accuracy", type=_accuracy, metavar="X", help="from 0 to 1")
     command.add_argument("--max-size", type=_size, metavar="SIZE", help="such as 800B, 40kB or 1.5MB")
     command.add_argument("--max-gops", type=_above_zero, metavar="X", help="of one inference")
     command.add_argument("--knee", action="store_true", help="the knee of the front, or of what keeps the limits")
-    command.add_argument("--json", action="store_true", help="as one JSON object")
-    add_places(command)
-    command.set_defaults(run=_pick)
+
+
+def picked(arguments: argparse.Namespace) -> Choice | None:
+    """The network that the limits choose; None where none keeps them, which is said."""
+    from analysis.choice import Limits, NothingFits, choose
+
+    limits = Limits(**{name: getattr(arguments, name) for name in LIMITS})
+    (record,) = _read(arguments, [arguments.study])
+    try:
+        return choose(record, limits)
+    except NothingFits as error:
+        print(f"ratefront: {error}", file=sys.stderr)
+        return None
 
 
 def _read(arguments: argparse.Namespace, studies: Sequence[str]) -> list[Record]:
@@ -189,15 +210,8 @@ def _as_json(groups: Sequence[Group], levels: Levels) -> str:
 
 
 def _pick(arguments: argparse.Namespace) -> int:
-    from analysis.choice import Limits, NothingFits, choose
-
-    names = ("min_accuracy", "max_size", "max_gops", "knee")
-    limits = Limits(**{name: getattr(arguments, name) for name in names})
-    (record,) = _read(arguments, [arguments.study])
-    try:
-        choice = choose(record, limits)
-    except NothingFits as error:
-        print(f"ratefront: {error}", file=sys.stderr)
+    choice = picked(arguments)
+    if choice is None:
         return NOTHING
     print(json.dumps(choice.plain()) if arguments.json else choice.line)
     return DONE

@@ -1,25 +1,36 @@
-"""One point of a front, ready to be taken away: its file, a PyTorch state dict, and a table of where its bytes lie."""
+"""One point of a front, ready to be taken away: its file, a PyTorch state dict, a table of where its bytes lie, an ONNX file."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from analysis.onnx_file import Wishes, onnx_file
 from analysis.rebuild import dense_network
 from analysis.studies import BadStudy, Point
 from analysis.tables import fitted
 from compress.artifact import Artifact, ArtifactError, decode, read, save
 from compress.shipping import device_file
 
-__all__ = ["TensorRow", "export", "tensor_rows"]
+__all__ = ["Asked", "TensorRow", "export", "tensor_rows"]
 
 _NUMBERS = range(2, 6)  # columns
+_ENDINGS = {"artifact": ".rf", "state-dict": ".pt", "table": ".csv", "onnx": ".onnx"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """``half``: of a divided network that of the ``device`` alone; ``formats``: what is written; ``onnx``: how, if that is among them."""
+
+    half: str | None = None
+    formats: Sequence[str] = ("artifact", "state-dict", "table")
+    onnx: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,25 +71,22 @@ def tensor_rows(artifact: Artifact) -> list[TensorRow]:
     return rows
 
 
-def export(point: Point, out: Path | None, width: int | None, half: str | None = None) -> str:
-    """Write the point's ``.rf``, ``.pt`` and ``.csv`` into ``out``; what is told of it, ``width`` characters wide (None: as it is).
+def export(point: Point, out: Path | None, width: int | None, asked: Asked | None = None) -> str:
+    """Write the point into ``out``; what is told of it, ``width`` characters wide (None: as it is).
 
-    Where ``out`` is None they go into ``exports/<point>`` in the study's folder. ``half``: of a divided network that of the
-    ``device`` alone, as ``<point>-device``. BadStudy for a file that does not decode and for a folder that cannot be written.
+    Where ``out`` is None it goes into ``exports/<point>`` in the study's folder, a device's half as ``<point>-device``.
+    BadStudy for a file that does not decode, a folder that cannot be written, and a network that ONNX does not give again.
     """
+    asked = asked or Asked()
+    name = point.name if asked.half is None else f"{point.name}-{asked.half}"
+    folder = point.folder / "exports" / name if out is None else out
     try:
-        data = read(point.file)
-        if half is not None:
-            data = device_file(decode(data), dense_network(point.folder, decode(data).card))
+        data = _bytes(point, asked.half)
         artifact = decode(data)
+        rows, (files, notes) = tensor_rows(artifact), _contents(point, data, asked)
     except ArtifactError as error:
         message = str(error)
         raise BadStudy(message if str(point.file) in message else f"{point.file}: {message}") from error
-    name = point.name if half is None else f"{point.name}-{half}"
-    folder = point.folder / "exports" / name if out is None else out
-    rows, state = tensor_rows(artifact), io.BytesIO()
-    torch.save(artifact.state_dict(), state)
-    files = {".rf": data, ".pt": state.getvalue(), ".csv": _csv(rows).encode()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for ending, content in files.items():
@@ -86,9 +94,38 @@ def export(point: Point, out: Path | None, width: int | None, half: str | None =
     except OSError as error:
         raise BadStudy(f"out = {str(folder)!r}: cannot be written ({error.strerror})") from error
     written = ["", *(f"{folder / name}{ending}" for ending in files)]
-    return "\n".join(
-        [*fitted(_cells(rows), width, _NUMBERS, ": the .csv has all"), "", *_totals(artifact, rows), *written]
+    table = fitted(
+        _cells(rows), width, _NUMBERS, ": --format table has all" if ".csv" not in files else ": the .csv has all"
     )
+    return "\n".join([*table, "", *_totals(artifact, rows), *notes, *written])
+
+
+def _bytes(point: Point, half: str | None) -> bytes:
+    """The point's file, or that of its half."""
+    data = read(point.file)
+    if half is None:
+        return data
+    artifact = decode(data)
+    return device_file(artifact, dense_network(point.folder, artifact.card))
+
+
+def _contents(point: Point, data: bytes, asked: Asked) -> tuple[dict[str, bytes], list[str]]:
+    """By ending what is written, and what is said of it."""
+    artifact, notes, found = decode(data), [], {}
+    for name in dict.fromkeys(asked.formats):
+        if name == "artifact":
+            content = data
+        elif name == "state-dict":
+            state = io.BytesIO()
+            torch.save(artifact.state_dict(), state)
+            content = state.getvalue()
+        elif name == "table":
+            content = _csv(tensor_rows(artifact)).encode()
+        else:
+            made = onnx_file(point, artifact, asked.onnx)
+            content, notes = made.data, [f"onnx      {len(made.data):>11,} bytes, {made.about}"]
+        found[_ENDINGS[name]] = content
+    return found, notes
 
 
 def _cells(rows: Sequence[TensorRow]) -> list[list[str]]:

@@ -46,18 +46,21 @@ def ranks(points: Points) -> NDArray[np.int64]:
     return result[twin.reshape(-1)]
 
 
-def front_chances(samples: Sequence[Points], draws: int = 2000, seed: int = 0) -> NDArray[np.float64]:
+def front_chances(
+    samples: Sequence[Points], trials: Sequence[str] | None = None, draws: int = 2000, seed: int = 0
+) -> NDArray[np.float64]:
     """How likely each of n networks, measured k_i times as (k_i, m), is really on their front, in [0, 1].
 
     Bootstrap: a draw takes k_i of a network's measurements with replacement, and its mean stands for it; the chance is the share of
-    the draws in which no other mean dominates it. One that was never measured has none.
+    the draws in which no other mean dominates it. One that was never measured has none. Networks of one of the ``trials``
+    were measured in the same trainings: a draw takes the same ones of all that have as many.
     """
     random, known = np.random.default_rng(seed), [i for i, rows in enumerate(samples) if len(rows)]
+    trainings = [(trials[i] if trials else str(i), len(samples[i])) for i in known]
     chances = np.zeros(len(samples))
     for _ in range(draws if known else 0):
-        means = np.array(
-            [samples[i][random.integers(len(samples[i]), size=len(samples[i]))].mean(axis=0) for i in known]
-        )
+        drawn = {one: random.integers(one[1], size=one[1]) for one in dict.fromkeys(trainings)}
+        means = np.array([samples[i][drawn[one]].mean(axis=0) for i, one in zip(known, trainings, strict=True)])
         no_worse = np.all(means[None] <= means[:, None], axis=2)
         better = np.any(means[None] < means[:, None], axis=2)
         chances[known] += ~np.any(no_worse & better, axis=1)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from analysis.records import Record
     from analysis.server import Server
 
-__all__ = ["add_report", "attach", "report"]
+__all__ = ["add_report", "attach", "leave_report", "report"]
 
 PAGE = "report.html"
 
@@ -60,6 +60,26 @@ def report(arguments: argparse.Namespace) -> int:
         attach(server.uri, records, arguments.out)
         print(f"attached to {', '.join(record.name for record in records)} at {server.uri}")
     return 0
+
+
+def leave_report(folder: Path, uri: str, experiment: str) -> Path:
+    """The page of a study that has just ended: into its folder and to its MLflow run. BadStudy for whatever stands in the way."""
+    from analysis.records import read_record
+    from analysis.server import Server
+
+    try:
+        server = Server(uri, experiment)
+        study = server.study(folder.name)
+        if study.tags.get("end", "running") == "running":
+            raise BadStudy(f"MLflow at {uri} has not got all of the study yet")
+        record = read_record(server, study)
+        _write(folder / PAGE, _page(server, [study], [record]))
+        attach(uri, [record], folder / PAGE)
+    except BadStudy:
+        raise
+    except Exception as error:  # memory, a record that nobody thought of: the search is over, and stands
+        raise BadStudy(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}") from error
+    return folder / PAGE
 
 
 def attach(uri: str, records: Sequence[Record], page: Path) -> None:

@@ -157,6 +157,7 @@ class Server:
 def _connect(uri: str) -> Any:
     """A client that gives up soon and leaves the terminal to us."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # of silence, in seconds; MLflow's own is 120
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.tracking import MlflowClient
 

@@ -133,7 +133,7 @@ class CodebookLayer(nn.Module):
 
     def through(self, sent: Tensor) -> Tensor:
         """Places (N, ...) after the channel, with the noise of evaluation."""
-        noise = settled_noise(sent.reshape(len(sent), -1)).reshape(*sent.shape, 2)
+        noise = settled_noise(sent.reshape(sent.shape[0], -1)).reshape(*sent.shape, 2)
         return self.link.deliver(sent, self.live, noise)
 
     def extra_repr(self) -> str:

@@ -28,6 +28,9 @@ _COLUMNS = (
 )
 
 
+_AGAIN = ("seeds", "seeds_accuracy", "seeds_std", "on_front")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Member:
     """One network. ``accuracy`` on validation data, ``test_accuracy`` on test data, ``artifact`` relative to the study.
@@ -57,6 +60,12 @@ class Member:
         tail = {"evaluation": dict(self.evaluation), "config": dict(self.config), "artifact": self.artifact}
         again = {"repeats": dict(self.repeats)} if self.repeats else {}
         return {**head, **metrics, **again, **tail}
+
+    def again(self) -> dict[str, Any]:
+        """As ``front.csv`` holds what other seeds reached: how many, mean and spread of their accuracy, the chance to be on the front."""
+        reached = self.repeats.get("accuracy") or {}
+        found = (self.repeats.get("seeds"), reached.get("mean"), reached.get("std"), self.repeats.get("on_front"))
+        return {name: value for name, value in zip(_AGAIN, found, strict=True) if value is not None}
 
 
 @dataclass(frozen=True)
@@ -100,12 +109,13 @@ class Front(Sequence[Member]):
         return json.dumps([{**m.plain(), **origin} for m in self.members], indent=1) + "\n"
 
     def csv(self) -> str:
-        """One line a member; knobs in columns of their own."""
+        """One line a member; knobs in columns of their own, and so is what other seeds reached where some were tried."""
         knobs = list(dict.fromkeys(k for m in self.members for k in m.config))
+        columns = [*_COLUMNS, *(_AGAIN if any(m.repeats for m in self.members) else ())]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*_COLUMNS, *knobs])
+        writer.writerow([*columns, *knobs])
         for member in self.members:
-            row = member.plain()
-            writer.writerow([row.get(c, "") for c in _COLUMNS] + [member.config.get(k, "") for k in knobs])
+            row = {**member.plain(), **member.again()}
+            writer.writerow([row.get(c, "") for c in columns] + [member.config.get(k, "") for k in knobs])
         return text.getvalue()

@@ -8,7 +8,7 @@ from typing import Any
 from search.front import Front, Member
 from search_spaces.limits import Constraints
 
-__all__ = ["front_table", "next_steps"]
+__all__ = ["front_table", "next_steps", "wrong"]
 
 _SHOWN, _KNOBS, _FIXED = 14, 4, 8
 
@@ -114,6 +114,18 @@ def next_steps(front: Front) -> str:
     where = str(front.about["tracking"])
     lines.append(f"record   {where}" if where.startswith("http") else f"record   mlflow ui --backend-store-uri {where}")
     return "\n".join(lines)
+
+
+def wrong(front: Front) -> str:
+    """One line for what is not as it was asked for; empty where all is well."""
+    if front.interrupted:
+        return f"interrupted; above is what was reached, --resume {front.folder.name} goes on"
+    if len(front):
+        return ""
+    trials, failed = front.about["trials"], front.about["failed"]
+    if failed and failed == trials:
+        return f"all {trials} trials failed; trials.csv says why"
+    return "no network is five points better than guessing" if trials else "no time for a trial"
 
 
 def _kept(front: Front) -> list[str]:

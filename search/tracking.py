@@ -6,8 +6,9 @@ search as Ctrl-C does.
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,24 @@ from search.ledger import Ledger
 from search.outcome import outcome_of
 from search.recorder import Recorder
 
-__all__ = ["Tracking", "tracking_uri"]
+__all__ = ["Tracking", "record_place", "tracking_uri"]
 
 
 def tracking_uri(given: str | None, root: Path) -> str:
-    """``given``, else an SQLite file at the root of the results, absolute because workers change their folder."""
-    return given or f"sqlite:///{root / 'mlflow.db'}"
+    """``given``, else MLFLOW_TRACKING_URI, else an SQLite file at the root of the results, absolute because workers change their folder."""
+    return given or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+
+
+def record_place(given: str | None, root: Path, say: Callable[[str], None]) -> tuple[str, str | None]:
+    """The tracking URI, and where a new experiment there keeps its artifacts (None: where the server says).
+
+    A line says so where MLFLOW_TRACKING_URI decides, which may have been set for something else.
+    """
+    uri = tracking_uri(given, root)
+    own = uri == f"sqlite:///{root / 'mlflow.db'}"
+    if not (own or given):
+        say(f"MLFLOW_TRACKING_URI = {uri}: the record goes there; --tracking-uri wins over it")
+    return uri, (root / "mlartifacts").as_uri() if own else None
 
 
 class Tracking(Callback):

@@ -38,6 +38,7 @@ def start_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")
         patch.setenv("RATEFRONT_CACHE", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # searches of tests are nobody else's record
         yield folder
 
 

@@ -195,7 +195,7 @@ def test_json_ends_with_an_event_in_place_of_the_table(run, monkeypatch, tmp_pat
 
 @pytest.mark.slow
 def test_json_is_all_that_a_search_prints(tmp_path):
-    words = ["--space", "smoke", "--trials", "1", "--epochs", "1", "--name", "one", "--json"]
+    words = ["--space", "smoke", "--trials", "1", "--epochs", "1", "--name", "one", "--json", "--no-report"]
     command = [sys.executable, str(ROOT / "tuner.py"), *words]
     given = {"env": clean_environment(), "cwd": tmp_path, "capture_output": True, "text": True, "check": False}
     done = subprocess.run(command, timeout=120, **given)
@@ -236,6 +236,53 @@ def test_export_and_verify_are_commands_too(run):
         assert (code, out, err) == (2, [], ["ratefront: study = 'gone': no such folder, nor under results"])
 
 
+def kept_page(results, name):
+    """report.html of a study's own run."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{results / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("ratefront").experiment_id
+    (run,) = client.search_runs([experiment], f"tags.mlflow.runName = '{name}'")
+    return Path(client.download_artifacts(run.info.run_id, "report.html", str(results))).read_bytes()
+
+
+@pytest.fixture
+def ended(monkeypatch, tmp_path):
+    """A search that is over in no time, and left a network."""
+    from search import Front
+    from search.front import Member
+
+    metrics = {"accuracy": 0.9, "rate": 4.0, "size": 100, "ratio": 9.0, "gops": 0.1, "rel_bops": 0.1}
+    member = Member(trial_id="t", epoch=1, metrics=metrics, config={}, artifact="artifacts/t.rf")
+    dense = {"accuracy": 0.95, "size": 900.0, "gops": 0.2}
+    about = {"trials": 1, "failed": 0, "tracking": f"sqlite:///{tmp_path}/mlflow.db"}
+    front = Front([member], {"accuracy": "max", "rate": "min"}, dense, tmp_path / "mine", about=about)
+    monkeypatch.setattr("search.study.run", lambda space, settings, folder: front)
+
+
+@pytest.mark.parametrize(("error", "why"), [(ValueError("no room"), "no room"), (KeyboardInterrupt(), "interrupted")])
+def test_a_report_that_cannot_be_written_is_a_line_and_no_failure(run, ended, monkeypatch, tmp_path, error, why):
+    from analysis.studies import BadStudy
+
+    def broken(*arguments):
+        raise BadStudy(str(error)) if isinstance(error, ValueError) else error
+
+    monkeypatch.setattr("analysis.report.leave_report", broken)
+    code, out, err = run("--space", "smoke")
+    command = f"python -m analysis report mine --attach --tracking-uri sqlite:///{tmp_path}/mlflow.db"
+    assert (code, err) == (0, [f"ratefront: no report.html ({why}); {command} writes it"])
+    assert out[-1].startswith("record ")
+
+
+def test_a_report_is_left_out_where_it_is_not_wanted(run, ended, monkeypatch):
+    asked = []
+    monkeypatch.setattr("analysis.report.leave_report", lambda *given: asked.append(given) or given[0])
+    assert run("--space", "smoke", "--no-report")[0] == 0
+    assert asked == []
+    code, out, _ = run("--space", "smoke", "--json")
+    assert (code, len(asked), len(out)) == (0, 1, 1)
+
+
 @pytest.mark.slow
 def test_the_whole_command_and_what_it_prints(tmp_path):
     """In a process of its own, from another folder, with a network that lies there."""
@@ -271,8 +318,10 @@ def test_the_whole_command_and_what_it_prints(tmp_path):
         )
         assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout.splitlines()[-1].startswith("verified: ")
-    assert lines[-1] == f"record   mlflow ui --backend-store-uri sqlite:///{tmp_path}/results/mlflow.db"
     folder = tmp_path / "results" / "one"
+    record = f"record   mlflow ui --backend-store-uri sqlite:///{tmp_path}/results/mlflow.db"
+    assert lines[-2:] == [record, f"report   {folder}/report.html"]
+    assert kept_page(tmp_path / "results", "one") == (folder / "report.html").read_bytes()
     for row in json.loads((folder / "front.json").read_text()):
         assert (folder / row["artifact"]).stat().st_size == row["size_bytes"]
     files = {"study.yaml", "front.json", "front.csv", "front.png", "trials.csv", "artifacts", "study.journal"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.export import export, tensor_rows
+from analysis.export import Asked, export, tensor_rows
 from analysis.studies import BadStudy, open_study
 from compress import decompress
 from compress.artifact import decode, encode
@@ -39,6 +39,13 @@ def test_a_second_export_is_the_same_files(point, tmp_path):
         found.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert found[0] == found[1]
     assert len(found[0]) == 3
+
+
+@pytest.mark.parametrize(("name", "ending"), [("artifact", ".rf"), ("state-dict", ".pt"), ("table", ".csv")])
+def test_one_format_alone(point, tmp_path, name, ending):
+    told = export(point, tmp_path / "out", None, Asked(formats=[name, name]))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{point.name}{ending}"]
+    assert told.splitlines()[-1].endswith(ending)
 
 
 def test_the_table_adds_up_to_the_file(point, tmp_path):
@@ -103,7 +110,7 @@ def test_a_folder_that_cannot_be_written_is_bad_input(point, tmp_path):
 @pytest.mark.slow
 def test_the_half_of_a_device_is_taken_out_and_runs(divided, tmp_path):
     point = open_study(str(divided), divided.parent)[0]
-    export(point, tmp_path, None, "device")
+    export(point, tmp_path, None, Asked(half="device"))
     name = f"{point.name}-device"
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{name}.csv", f"{name}.pt", f"{name}.rf"]
     half, whole = load(str(tmp_path / f"{name}.rf")), load(str(point.file))
@@ -117,4 +124,4 @@ def test_the_half_of_a_device_is_taken_out_and_runs(divided, tmp_path):
 
 def test_a_network_in_one_piece_has_no_half(point, tmp_path):
     with pytest.raises(BadStudy, match="names no codebooks"):
-        export(point, tmp_path, None, "device")
+        export(point, tmp_path, None, Asked(half="device"))

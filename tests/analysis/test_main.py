@@ -89,6 +89,7 @@ def test_a_failure_is_exit_code_1(digits, capsys):
         (["verify", "gone", "--results", "."], "study = 'gone': no such folder, nor under .; valid: digits, own"),
         (["verify", "digits/artifacts"], "digits/artifacts/front.json: cannot be read"),
         (["verify", "digits", "9", "--results", "."], "point = '9': must be a number from 1 to "),
+        (["export", "digits", "--results", "."], "point = None: must be given, or one of --min-accuracy"),
         (["export", "digits", "x", "--results", "."], "point = 'x': must be a number from 1 to "),
         (
             ["export", "digits", "1", "--results", ".", "--out", "own_lines.py"],
@@ -114,7 +115,7 @@ def test_bad_input_is_one_line_and_exit_code_2(studies, capsys, words, message):
     [
         ([], "the following arguments are required: front|compare|pick|"),
         (["explain"], "invalid choice: 'explain'"),
-        (["export", "digits"], "the following arguments are required: POINT"),
+        (["export"], "the following arguments are required: STUDY"),
         (["verify", "digits", "--threads", "0"], "--threads: '0': must be a whole number from 1 to"),
         (["verify", "digits", "--batch-size", "many"], "--batch-size: 'many': must be a whole number from 1 to"),
         (["verify", "digits", "--fast"], "unrecognized arguments: --fast"),

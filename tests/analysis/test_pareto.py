@@ -157,3 +157,13 @@ def test_chances_of_a_close_call_lie_between_and_are_repeatable():
     assert ((found > 0.2) & (found < 0.8)).all()
     assert front_chances(close).tolist() == found.tolist()
     assert front_chances([]).tolist() == []
+
+
+def test_networks_of_one_training_are_drawn_together():
+    """The first is better in every training, though trainings differ by more: apart they seem alike, together they do not."""
+    base = np.linspace(0.0, 1.0, 6)
+    better, worse = (np.stack([base + d, base + d], 1) for d in (0.0, 0.01))
+    apart, together = front_chances([better, worse]), front_chances([better, worse], ["t", "t"])
+    assert together.tolist() == [1, 0]
+    assert 0.3 < apart[1] < 0.6
+    assert front_chances([better, worse[:5]], ["t", "t"]).min() > 0

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pytest
 from PIL import Image
 
 from analysis.pictures import draw_pictures
 from tests.analysis.recorded import record_of
 
 
+@pytest.mark.slow
 def test_every_figure_is_a_picture_that_opens(tmp_path):
     records = [record_of("a", ("deadzone", "epr")), record_of("../b c", gops=True), record_of("few", count=3)]
     names = [path.name for path in draw_pictures(records, tmp_path)]

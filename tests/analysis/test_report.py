@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from analysis.report import add_report
+from analysis.report import add_report, leave_report
 from analysis.studies import BadStudy
 from tests.analysis.recorded import record_of
 
@@ -102,3 +102,40 @@ def test_bad_input_is_one_line(results, tmp_path):
         command("first", "--results", results, "--out", tmp_path / "file" / "page.html")
     with pytest.raises(BadStudy, match=r"png = .*file': cannot be written"):
         command("first", "--results", results, "--out", tmp_path / "p.html", "--png", tmp_path / "file")
+
+
+def test_a_search_that_has_ended_leaves_its_page(results):
+    from mlflow.tracking import MlflowClient
+
+    page = leave_report(results / "second", f"sqlite:///{results}/mlflow.db", "ratefront")
+    assert page == results / "second" / "report.html"
+    client = MlflowClient(tracking_uri=f"sqlite:///{results}/mlflow.db")
+    experiment = client.get_experiment_by_name("ratefront").experiment_id
+    (run,) = client.search_runs([experiment], "tags.mlflow.runName = 'second'")
+    kept = client.download_artifacts(run.info.run_id, "report.html", str(results))
+    with open(kept, "rb") as file:
+        assert file.read() == page.read_bytes()
+
+
+def test_a_record_that_is_not_whole_has_no_page_yet(results):
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{results}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("ratefront").experiment_id
+    run = client.create_run(experiment, tags={"kind": "study", "end": "running"}, run_name="third")
+    with pytest.raises(BadStudy, match="has not got all of the study yet"):
+        leave_report(results / "third", uri, "ratefront")
+    client.set_tag(run.info.run_id, "end", "done")
+    with pytest.raises(BadStudy, match="its record has no 'objectives'"):
+        leave_report(results / "third", uri, "ratefront")
+    client.delete_run(run.info.run_id)
+
+
+def test_whatever_stands_in_the_way_of_a_page_is_one_line(results, monkeypatch):
+    def broken(*arguments):
+        raise MemoryError("no room\nat all")
+
+    monkeypatch.setattr("analysis.report_page.page", broken)
+    with pytest.raises(BadStudy, match=r"^MemoryError: no room$"):
+        leave_report(results / "second", f"sqlite:///{results}/mlflow.db", "ratefront")

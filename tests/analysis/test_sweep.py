@@ -10,6 +10,8 @@ from analysis.rebuild import rebuild
 from analysis.studies import BadStudy, open_study
 from analysis.sweep import parse_psnrs, swept
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("text", "psnrs"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,15 @@ def test_csv_has_a_line_a_member_and_a_column_a_knob(front):
         ("b", "200", "4", "x, y"),
     ]
     assert FIELDS - {"config"} <= set(rows[0])
+
+
+def test_csv_says_what_other_seeds_reached_where_some_were_tried(front):
+    again = {"seeds": 3, "on_front": 0.4, "luck": True, "accuracy": {"mean": 0.88, "std": 0.01}}
+    members = [replace(front[0], repeats=again), front[1]]
+    rows = list(csv.DictReader(io.StringIO(replace(front, members=members).csv())))
+    names = ("seeds", "seeds_accuracy", "seeds_std", "on_front")
+    assert [[row[name] for name in names] for row in rows] == [["3", "0.88", "0.01", "0.4"], [""] * 4]
+    assert not set(names) & set(csv.DictReader(io.StringIO(front.csv())).fieldnames)
 
 
 def test_an_empty_front_has_its_files_too():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from search.front import Front, Member
-from search.summary import front_table, next_steps
+from search.summary import front_table, next_steps, wrong
 
 DENSE = {"accuracy": 0.9612, "test_accuracy": 0.95, "size": 75256, "gops": 3.72e-05}
 
@@ -109,3 +109,17 @@ def test_a_narrow_terminal_gets_the_columns_that_it_holds(width):
         assert "learnable_bit" in last
     else:
         assert "learnable_bit" in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, ""),
+        ({"interrupted": True}, "interrupted; above is what was reached, --resume study goes on"),
+        ({"members": [], "about": {"trials": 0, "failed": 0}}, "no time for a trial"),
+        ({"members": [], "about": {"trials": 2, "failed": 1}}, "no network is five points better than guessing"),
+        ({"members": [], "about": {"trials": 2, "failed": 2}}, "all 2 trials failed; trials.csv says why"),
+    ],
+)
+def test_what_is_not_as_it_was_asked_for(changes, line):
+    assert wrong(replace(front_of([member(0)]), **changes)) == line

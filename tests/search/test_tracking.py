@@ -14,7 +14,7 @@ from search.delivery import PARENT, TrackingCard
 from search.front import Front, Member
 from search.ledger import LEDGER, Ledger, entries
 from search.recorder import Recorder
-from search.tracking import Tracking, tracking_uri
+from search.tracking import Tracking, record_place, tracking_uri
 
 TAGS = {"kind": "study", "space": "smoke", "data": "digits"}
 
@@ -287,6 +287,7 @@ def test_lines_delivered_twice_change_nothing(record, play, report, tmp_path):
     assert children["t1"].data.tags == first[1]["t1"].data.tags
 
 
+@pytest.mark.slow
 def test_another_place_gets_all_of_it(record, play, report, tmp_path):
     record.begin()
     play("t1", report(1), report(2))
@@ -334,6 +335,20 @@ def test_the_ledger_has_each_event_before_the_callback_returns(record, play, rep
     assert lines[2]["reports"][0]["artifact"] == "t1-e000.rf"
 
 
-@pytest.mark.parametrize(("given", "uri"), [(None, "sqlite:////results/mlflow.db"), ("http://a:1", "http://a:1")])
-def test_where_the_record_is(given, uri):
+@pytest.mark.parametrize(
+    ("given", "variable", "uri"),
+    [
+        (None, "", "sqlite:////results/mlflow.db"),
+        ("http://a:1", "", "http://a:1"),
+        (None, "http://b:2", "http://b:2"),
+        ("http://a:1", "http://b:2", "http://a:1"),
+    ],
+)
+def test_where_the_record_is(monkeypatch, given, variable, uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
     assert tracking_uri(given, Path("/results")) == uri
+    said = []
+    where = "file:///results/mlartifacts" if uri.startswith("sqlite") else None
+    assert record_place(given, Path("/results"), said.append) == (uri, where)
+    told = [f"MLFLOW_TRACKING_URI = {uri}: the record goes there; --tracking-uri wins over it"]
+    assert said == (told if variable and not given else [])
