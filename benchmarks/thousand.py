@@ -2,7 +2,7 @@
 
 The real study (Ray Tune, Optuna, ledger, archive, MLflow), with a trainable that reports numbers made up from its knobs and writes a
 small file. For each tenth of the search: resident memory of the driver, milliseconds between results, milliseconds of the driver's
-callbacks a result. At the end: how many trials each store holds.
+callbacks a result. Then how many kilobytes a trial costs, and how many trials each store holds.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ class Watch:
                 f"trials {start:>4}-{start + tenth:<4} {memory:7.1f} MB  {(t1 - t0) * each:6.1f} ms a result, of it "
                 f"{(b1 - b0) * each:5.1f} ms of the driver's"
             )
-        return lines
+        if len(self.memory) < 10:
+            return lines
+        early, late = (statistics.median(self.memory[k * tenth : (k + 1) * tenth]) for k in (1, 8))
+        return [*lines, f"from the second tenth to the ninth {1000 * (late - early) / (7 * tenth):.0f} kB a trial"]
 
 
 def resident() -> float:

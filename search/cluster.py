@@ -7,12 +7,16 @@ import math
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from search.interrupt import unheard
+from search.node import at_once, outlived
 from search_spaces.sections import Resources
 
 __all__ = ["Cluster"]
@@ -21,13 +25,16 @@ _STARTS = 3
 
 
 class Cluster:
-    """A connection to Ray. ``local`` is a Ray of our own on this machine, which ends with the study."""
+    """A connection to Ray. ``local`` is a Ray of our own on this machine, which ends with the study.
 
-    def __init__(self, address: str | None) -> None:
+    ``gone`` is called, in a thread, where the node of that Ray dies before ``close``.
+    """
+
+    def __init__(self, address: str | None, gone: Callable[[], None] | None = None) -> None:
         found = address or os.environ.get("RAY_ADDRESS")
         self.address = None if found == "local" else found
         self.local = not self.address
-        self._ours = False
+        self._ours, self._gone, self._watch = False, gone, ExitStack()
 
     def connect(self) -> None:
         """Start or join Ray; ConnectionError with one line where nobody answers, or it does not start."""
@@ -51,12 +58,16 @@ class Cluster:
             reason = str(error).strip().splitlines()[0]
             raise ConnectionError(f"no Ray cluster at {self.address} ({reason})") from error
         self._ours = True
+        if self._gone:
+            self._watch.enter_context(outlived(self._gone))
 
     def close(self) -> None:
         """Leave Ray, and end it where it is ours."""
         import ray
 
+        self._watch.close()
         if self._ours:
+            at_once()
             ray.shutdown()
             _loopback(False)
 
@@ -100,30 +111,47 @@ class Cluster:
         remote = ray.remote(num_cpus=per_trial["cpu"], num_gpus=per_trial["gpu"])(function)
         try:
             return list(ray.get([remote.remote(*job) for job in jobs]))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause or error from error
-        except ray.exceptions.OutOfMemoryError as error:
-            used = str(error).splitlines()[0].rpartition(" was ")[2]
-            raise MemoryError(f"no memory left for {function.__name__}, tried three times ({used})") from error
+        except ray.exceptions.RayError as error:
+            raise _own(error, function.__name__) from error
 
     @staticmethod
     def each(
-        function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], per_trial: Mapping[str, float]
+        function: Callable[..., Any],
+        jobs: Sequence[tuple[Any, ...]],
+        per_trial: Mapping[str, float],
+        until: float | None = None,
     ) -> Iterator[tuple[int, Any]]:
-        """The same, each job's number and result as soon as it is done; what is left when nobody asks on is given up."""
+        """The same, each job's number and its result or error as soon as it is done.
+
+        ``until``: seconds since 1970 after which no more come. What is left then, or when nobody asks on, is given up.
+        """
         import ray
 
         remote = ray.remote(num_cpus=per_trial["cpu"], num_gpus=per_trial["gpu"])(function)
         waiting = {remote.remote(*job): number for number, job in enumerate(jobs)}
         try:
             while waiting:
-                (done, *_), _ = ray.wait(list(waiting))
-                yield waiting.pop(done), ray.get(done)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause or error from error
+                found, _ = ray.wait(list(waiting), timeout=None if until is None else max(0.0, until - time.time()))
+                if not found:
+                    return
+                try:
+                    result = ray.get(found[0])
+                except ray.exceptions.RayError as error:
+                    result = _own(error, function.__name__)
+                yield waiting.pop(found[0]), result
         finally:
             for left in waiting:
                 ray.cancel(left, force=True)
+
+
+def _own(error: Exception, name: str) -> Exception:
+    """What a function raised, as it raised it; MemoryError where its process was ended for its memory."""
+    import ray
+
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        used = str(error).splitlines()[0].rpartition(" was ")[2]
+        return MemoryError(f"no memory left for {name}, tried three times ({used})")
+    return (isinstance(error, ray.exceptions.RayTaskError) and error.cause) or error
 
 
 def _start(options: dict[str, Any]) -> None:
@@ -132,7 +160,8 @@ def _start(options: dict[str, Any]) -> None:
 
     for _ in range(_STARTS):
         try:
-            ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
+            with unheard():
+                ray.init(**options, logging_level=logging.ERROR, log_to_driver=False)
             return
         except Exception as error:  # Ray has no class of its own for it
             if "timed out during startup" not in str(error):

@@ -18,7 +18,7 @@ __all__ = ["Failures", "cause_of", "hush"]
 
 _MEMORY = re.compile(r"running low on memory.*?was (?P<used>[\d.]+GB used / [\d.]+GB limit)", re.DOTALL)
 _ALLOCATION = re.compile(r"^.*(?:MemoryError|out of memory|can't allocate memory|Unable to allocate).*$", re.MULTILINE)
-_PAGES = "^Raylet is terminated|failed due to oom"
+_PAGES = "^Raylet is terminated|failed due to oom|^The node with node id"
 _UNTOLD = (
     "Trial task failed",
     "Trials did not complete",

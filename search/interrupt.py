@@ -1,6 +1,7 @@
 """Ctrl-C and its kin: Ray Tune takes the first, saves its state and returns; a second ends the program.
 
-SIGTERM (a cluster's way to end a job) and SIGUSR1 (Slurm's warning) are the same as Ctrl-C.
+SIGTERM (a cluster's way to end a job) and SIGUSR1 (Slurm's warning) are the same as Ctrl-C. Whoever sends them often sends them
+to every process there is: a shell to its process group, systemd to the whole service, Slurm to the job's step.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["as_interrupts", "interruptible", "stop_search"]
+__all__ = ["as_interrupts", "interruptible", "stop_search", "unheard"]
 
 _KIN = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
@@ -20,6 +21,19 @@ def stop_search() -> None:
     """End the search that runs in this thread as Ctrl-C does."""
     if threading.current_thread() is threading.main_thread():
         signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Processes begun in this block, and theirs, never hear SIGTERM and SIGUSR1: this one does, and still needs them to end well."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _KIN)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

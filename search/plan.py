@@ -20,7 +20,8 @@ from trainables.dense import Dense, Price, StartTooLong, make_dense, price_of
 
 __all__ = ["Plan", "Planner"]
 
-_MEMBERS_TO_TEST = 12  # a guess made before the search, to keep time for testing the front
+_MEMBERS_TO_TEST = 12  # guesses made before the search, to keep time for testing the front
+_TRIALS_TO_REPEAT = 4  # and for training it again
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,20 @@ class Plan:
     concurrent: int
     device: str
 
-    def clock(self, started: float) -> Clock:
-        """The wall time, less what testing the front will take."""
+    def until(self, started: float) -> float | None:
+        """When all of the study is to be over, seconds since 1970."""
+        wall = self.opened.space.file.budget.wall_time
+        return None if wall is None else started + wall
+
+    def clock(self, started: float, repeats: int = 0) -> Clock:
+        """The wall time, less what testing the front and training it ``repeats`` times will take."""
         wall = self.opened.space.file.budget.wall_time
         if wall is None:
             return Clock(None, self.price.trial_seconds, started)
         testing = 8 + _MEMBERS_TO_TEST * self.price.test_seconds / self.concurrent
-        return Clock(started + wall - min(testing, wall / 4), self.price.trial_seconds, started)
+        repeating = repeats * _TRIALS_TO_REPEAT * self.price.trial_seconds / self.concurrent
+        kept = min(testing, wall / 4) + min(repeating, wall / 2)
+        return Clock(started + wall - kept, self.price.trial_seconds, started)
 
     def ground(self, folder: Path) -> Ground:
         """What every trial of the study stands on."""

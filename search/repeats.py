@@ -23,7 +23,8 @@ LEAST = 2  # one seed has no spread
 LUCK = 0.5  # chance below which a member is marked
 _STEP = 1_000_003  # between seeds, so that neighbouring trials' do not meet
 
-Train = Callable[[Sequence["Job"]], Iterator[tuple[int, list[dict[str, float]]]]]  # a job's number, metrics by epoch
+# a job's number, and its metrics by epoch or why there are none; ends early where the time is up
+Train = Callable[[Sequence["Job"]], Iterator[tuple[int, list[dict[str, float]] | Exception]]]
 
 
 @dataclass(frozen=True)
@@ -95,27 +96,32 @@ def jobs_of(front: Front, known: Known, count: int) -> list[Job]:
 def repeated(front: Front, count: int, train: Train, tracking: Tracking, say: Callable[[str], None]) -> Front:
     """Train what is left of ``count`` seeds a member, each in the ledger as soon as it is done, and weigh the front by all.
 
-    ``interrupted`` where Ctrl-C left some for later; an error ends the repeats, and the front stands.
+    One that cannot be trained stops no other. ``interrupted`` where Ctrl-C left some for later; whatever happens, the front stands.
     """
     known = known_repeats(entry for entry, _ in entries(tracking.ledger.path))
-    jobs, done = jobs_of(front, known, count), 0
+    jobs, done, failed, why = jobs_of(front, known, count), 0, 0, ""
     if jobs:
-        say(
-            f"repeating {len({job.trial_id for job in jobs})} trials of the front with {count} new seeds: {len(jobs)} trainings"
-        )
+        trials = len({job.trial_id for job in jobs})
+        say(f"repeating {trials} trials of the front with {count} new seeds: {len(jobs)} trainings")
     try:
-        for number, metrics in train(jobs) if jobs else ():
-            facts = jobs[number].facts(metrics)
+        for number, found in train(jobs) if jobs else ():
+            what = f"trial {jobs[number].trial_id}, seed {jobs[number].seed}"
+            if isinstance(found, Exception):
+                failed += 1
+                say(f"no repeat of {what}: {_reason(found)}")
+                continue
+            facts = jobs[number].facts(found)
             tracking.repeat(**facts)
             known.add(facts)
             done += 1
-            say(f"repeat {done}/{len(jobs)}: trial {jobs[number].trial_id}, seed {jobs[number].seed}")
+            say(f"repeat {done}/{len(jobs)}: {what}")
+        why = "some failed" if done + failed == len(jobs) else "the time is up"
     except KeyboardInterrupt:
-        say(f"interrupted: {len(jobs) - done} of {len(jobs)} repeats are left")
-        front = replace(front, interrupted=True)
-    except Exception as error:  # memory, a lost node
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        say(f"{len(jobs) - done} of {len(jobs)} repeats were not made ({reason})")
+        why, front = "interrupted", replace(front, interrupted=True)
+    except Exception as error:  # a lost cluster
+        why = _reason(error)
+    if done < len(jobs):
+        say(f"{why}: {len(jobs) - done} of {len(jobs)} repeats are left; --resume {front.folder.name} makes them")
     front = with_repeats(front, known)
     lucky = [member for member in front if member.repeats.get("luck")]
     if any(member.repeats for member in front):
@@ -131,7 +137,8 @@ def with_repeats(front: Front, known: Known) -> Front:
     names = list(front.objectives)
     signs = np.array([-1.0 if way == "max" else 1.0 for way in front.objectives.values()])
     measured = [np.array([[m[n] for n in names] for m in known.of(member)]).reshape(-1, len(names)) for member in front]
-    chances = front_chances([rows * signs if len(rows) >= LEAST else rows[:0] for rows in measured])
+    able = [rows * signs if len(rows) >= LEAST else rows[:0] for rows in measured]
+    chances = front_chances(able, [member.trial_id for member in front])
     members = []
     for member, rows, chance in zip(front, measured, chances, strict=True):
         tried = known.seeds(member)
@@ -141,3 +148,7 @@ def with_repeats(front: Front, known: Known) -> Front:
             facts |= {name: {"mean": float(mean), "std": float(std)} for name, mean, std in spread}
         members.append(replace(member, repeats=facts if tried >= LEAST else {}))
     return replace(front, members=members)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

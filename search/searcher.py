@@ -160,6 +160,7 @@ class StudySearch(OptunaSearch):
         if outcome is Outcome.DONE:
             self._learn_duration(trial_id)
         self._completed_trials.add(trial_id)
+        del self._ot_trials[trial_id]  # the journal has it
 
     def _tell(self, trial: OptunaTrial, outcome: Outcome, result: dict[str, Any]) -> None:
         """The one place that decides what the sampler learns from; constraints count where the trial does."""

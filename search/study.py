@@ -29,7 +29,6 @@ from search.front import Front
 from search.ground import advice, dense_line
 from search.interrupt import interruptible
 from search.ledger import LEDGER, Ledger, entries
-from search.node import outlived
 from search.plan import Plan, Planner
 from search.preflight import Preflight
 from search.progress import Lines, Progress, View, speaker
@@ -41,7 +40,8 @@ from search.rungs import milestones
 from search.scheduler import ParetoASHA
 from search.searcher import StudySearch, open_storage
 from search.shares import shares
-from search.tracking import Tracking, tracking_uri
+from search.shedding import Shedding
+from search.tracking import Tracking, record_place
 from search.warm import fitted, read_front
 from search_spaces import Space
 from tasks.downloads import data_root
@@ -117,10 +117,10 @@ class _Study:
             write_text(folder.study_yaml, study_text(space, folder.head(), {}))
         ledger = Ledger(folder.path / LEDGER, self.say)
         self.past = Past(entry for entry, _ in entries(ledger.path))
-        self.cluster = Cluster(settings.address)
-        where = None if settings.tracking_uri else (folder.root / "mlartifacts").as_uri()
+        self.cluster = Cluster(settings.address, self._end_without_ray)
+        uri, where = record_place(settings.tracking_uri, folder.root, self.say)
         card = TrackingCard(folder.name, settings.experiment, where)
-        self.recorder = Recorder(folder.path, tracking_uri(settings.tracking_uri, folder.root), card, self.say)
+        self.recorder = Recorder(folder.path, uri, card, self.say)
         self.tracking = Tracking(ledger, self.recorder)
         self.tracking.resume(self.past.lines)
         self.failures = Failures(folder.path, self.say)
@@ -141,6 +141,7 @@ class _Study:
         about |= {"space": space.name, "network": space.task.network, "tracking": self.recorder.uri}
         archive = Archive(folder, space.file.objectives, scale, space.file.budget.epochs, about, space.file.keep)
         history = archive.replay(self.past.lines)
+        self.past.lines.clear()  # as long as the search has been
         ground = ray.put(plan.ground(folder))
         self.folder.keep()
         interrupted = self._tune(plan, ground, archive, history)
@@ -164,7 +165,8 @@ class _Study:
         """With what other seeds make of its members; none are tried of a search that was interrupted."""
 
         def train(jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
-            return self.cluster.each(retrain, [(ground, dict(j.config), j.epochs) for j in jobs], plan.per_trial)
+            work = [(ground, dict(job.config), job.epochs) for job in jobs]
+            return self.cluster.each(retrain, work, plan.per_trial, plan.until(self.started))
 
         count = 0 if front.interrupted else self.settings.repeats
         front = repeated(front, count, train, self.tracking, self.say)
@@ -228,7 +230,7 @@ class _Study:
         from ray.tune.logger import JsonLoggerCallback
         from ray.tune.search import ConcurrencyLimiter
 
-        space, clock = plan.opened.space, plan.clock(self.started)
+        space, clock = plan.opened.space, plan.clock(self.started, self.settings.repeats)
         trainable = tune.with_parameters(trainables.load(space.file.method, space.file.methods), ground=ground)
         preflight = self.preflight = Preflight(
             archive, space.file.constraints, plan.opened.task.build(), space.file.budget.patience
@@ -243,6 +245,7 @@ class _Study:
         waiting, fresh = resumed(searcher, self.past, archive, self.tracking, space.trials, self.say, retry)
         if not waiting and not fresh:
             return False
+        told = [self.tracking, archive, preflight, self.failures, progress, JsonLoggerCallback(), Shedding()]
         tuner = tune.Tuner(
             tune.with_resources(trainable, dict(plan.per_trial)),
             tune_config=tune.TuneConfig(
@@ -256,7 +259,7 @@ class _Study:
             run_config=tune.RunConfig(
                 name=self.folder.name,
                 storage_path=str(self.folder.root),
-                callbacks=[self.tracking, archive, preflight, self.failures, progress, JsonLoggerCallback()],
+                callbacks=told,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
                 failure_config=tune.FailureConfig(max_failures=2),
                 verbose=0,
@@ -265,7 +268,7 @@ class _Study:
         quiet_when_full(self.folder.path)
         hush()
         try:
-            with interruptible() as was_interrupted, outlived(self._end_without_ray):
+            with interruptible() as was_interrupted:
                 tuner.fit()
         finally:
             self.view.close()

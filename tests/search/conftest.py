@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from analysis.pareto import Scale
 from search.archive import Archive
 from search.folder import ARTIFACTS
 from search_spaces import Space
+from tests.search.driving import Driver
 from tests.search.serving import TrackingServer
 
 OBJECTIVES = {"accuracy": "max", "rate": "min"}
@@ -94,3 +97,12 @@ def tracking_server(tmp_path, monkeypatch):
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture
+def driver(tmp_path):
+    made = Driver(tmp_path)
+    yield made
+    if made.process and made.process.poll() is None:
+        os.killpg(made.process.pid, signal.SIGKILL)
+        made.process.communicate()

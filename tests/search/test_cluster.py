@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -145,6 +146,47 @@ def test_calls_return_in_order(joined):
 
 def _refuse(message):
     raise TaskError(message)
+
+
+def _some(number):
+    if number == 1:
+        _refuse("one of them")
+    if number == 2:
+        os._exit(1)
+    if number == 3:
+        time.sleep(300)
+    return number
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_or_takes_its_process_down_stops_no_other_and_time_ends_what_is_left(joined):
+    found = dict(joined.each(_some, [(1,), (2,), (0,)], {"cpu": 0.5, "gpu": 0}))
+    assert set(found) == {0, 1, 2}
+    assert isinstance(found[0], TaskError)
+    assert isinstance(found[1], Exception)
+    assert found[2] == 0
+    assert list(joined.each(_some, [(3,)], {"cpu": 0.5, "gpu": 0}, time.time())) == []
+
+
+_WATCHED = """
+import os, signal, sys, time
+from search.cluster import Cluster
+running = Cluster(None, lambda: os._exit(7))
+running.connect()
+from ray._private.worker import global_worker
+(raylet,) = [info.process for info in global_worker.node.all_processes["raylet"]]
+if sys.argv[1] == "dies":
+    raylet.kill()
+    time.sleep(60)  # as where the dense network is trained here
+running.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "code"), [("dies", 7), ("ends", 0)])
+def test_a_node_is_watched_from_its_start_to_its_end(what, code):
+    root = Path(cluster.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", _WATCHED, what], cwd=root, timeout=250).returncode == code
 
 
 @pytest.mark.slow

@@ -82,7 +82,8 @@ def test_pages_of_rays_are_left_out(caplog):
     hush()
     from ray._private.ray_logging import stdout_deduplicator
 
-    pages = ["Raylet is terminated. Termination is unexpected", "Task f failed due to oom. There are infinite", "news"]
+    pages = ["Raylet is terminated. Termination is unexpected", "Task f failed due to oom. There are infinite"]
+    pages += ["The node with node id: 7d71 and address: 192.0.2.2 has been marked dead because\n\t(2) raylet", "news"]
     batch = {"lines": pages, "pid": "raylet", "ip": "1"}
     assert stdout_deduplicator.deduplicate(batch)[0]["lines"] == ["news"]
     record = logging.LogRecord("ray.tune", logging.ERROR, "", 1, "Trial task failed for trial t1", (), None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import threading
 
 import pytest
 
-from search.interrupt import as_interrupts, interruptible
+from search.interrupt import as_interrupts, interruptible, unheard
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +93,23 @@ def test_rays_own_handler_does_not_stay():
     with interruptible():
         signal.signal(signal.SIGUSR1, lambda number, frame: None)
     assert signal.getsignal(signal.SIGUSR1) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_processes_begun_unheard_do_not_end_by_a_signal_to_all(number):
+    with unheard():
+        process = subprocess.Popen(["sh", "-c", "sleep 60 & wait"])
+    try:
+        process.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_this_process_hears_as_before():
+    with unheard():
+        pass
+    with as_interrupts(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,3 +41,10 @@ def test_a_node_that_ends_after_its_search_is_not(process):
 def test_without_a_node_of_ours_nobody_watches():
     with node.outlived(pytest.fail):
         assert not [thread for thread in threading.enumerate() if thread.name == "ray-node"]
+
+
+def test_rays_processes_are_ended_at_once(process, monkeypatch):
+    monkeypatch.setattr(node, "_processes", lambda: {"raylet": [SimpleNamespace(process=process)]})
+    node.at_once()
+    process.terminate()
+    assert process.wait(10) == -signal.SIGKILL

@@ -43,6 +43,12 @@ def test_testing_takes_a_quarter_at_most(plan):
     assert with_wall(plan, 40).clock(1000.0).deadline == 1000.0 + 30
 
 
+def test_the_clock_keeps_time_for_training_the_front_again_half_of_all_at_most(plan):
+    assert with_wall(plan, 400).clock(1000.0, 3).deadline == 1000.0 + 400 - 20 - 3 * 4 * 5.0 / 2
+    assert with_wall(plan, 40).clock(1000.0, 9).deadline == 1000.0 + 40 - 10 - 20
+    assert (with_wall(plan, 40).until(1000.0), plan.until(1000.0)) == (1040.0, None)
+
+
 def test_no_wall_time_no_deadline(plan):
     assert plan.clock(1000.0).deadline is None
     assert plan.clock(1000.0).trial_seconds == 5.0

@@ -153,6 +153,7 @@ def test_a_server_that_is_not_there_neither_blocks_nor_raises(opened, closed_add
     assert all("\n" not in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_waited_for(opened, record_file, said):
     """SQLite itself waits some seconds; what it gives up is tried again."""
     MlflowClient(f"sqlite:///{record_file}").search_experiments()

@@ -114,6 +114,31 @@ def test_what_was_done_counts_whatever_happens_then(told, tmp_path, error, inter
     assert all(m.repeats["seeds"] == 2 for m in done)
 
 
+def test_one_that_cannot_be_trained_stops_no_other(told, tmp_path):
+    both, said = front(tmp_path, ("a", 2, 0.9, 200), ("b", 1, 0.8, 100)), []
+
+    def train(jobs):
+        for number, job in enumerate(jobs):
+            found = [{"epoch": epoch, "accuracy": 0.9, "size": 100.0} for epoch in job.epochs]
+            yield number, MemoryError("no room\nat all") if number == 1 else found
+
+    left = repeated(both, 2, train, told, said.append)
+    assert not left.interrupted
+    assert f"no repeat of trial a, seed {7 + 2 * 1_000_003}: no room" in said
+    assert f"some failed: 1 of 4 repeats are left; --resume {tmp_path.name} makes them" in said
+    assert [m.repeats.get("seeds") for m in left] == [None, 2]
+    train, asked = trainer()
+    repeated(both, 2, train, told, said.append)
+    assert [(job.trial_id, job.seed) for job in asked] == [("a", 7 + 2 * 1_000_003)]
+
+
+def test_what_there_was_no_time_for_is_left_for_later(told, tmp_path):
+    one, said = front(tmp_path, ("a", 2, 0.9, 200)), []
+    left = repeated(one, 3, lambda jobs: iter([(0, [{"epoch": 2, "accuracy": 0.9, "size": 100.0}])]), told, said.append)
+    assert not left.interrupted
+    assert f"the time is up: 2 of 3 repeats are left; --resume {tmp_path.name} makes them" in said
+
+
 def test_mean_spread_and_chance(tmp_path):
     two = front(tmp_path, ("lucky", 1, 0.95, 300), ("solid", 1, 0.90, 200))
     known = known_of(

@@ -86,7 +86,11 @@ def searched(searcher, count, at_once=1):
     return points
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+# gp fits a model for every point
+BY_COST = [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
+
+
+@pytest.mark.parametrize("sampler", BY_COST)
 class TestContract:
     """What every sampler keeps, past its random start: 6 finished trials, or a generation of 8."""
 

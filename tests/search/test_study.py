@@ -389,13 +389,15 @@ def test_resources_that_are_not_there_are_refused(study, tmp_path):
 def test_a_tracking_server_that_is_not_there_stops_nothing(study, tmp_path, closed_address, monkeypatch, capsys):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     uri, space = f"http://{closed_address}", Space.load("smoke", {"budget.trials": 1, "budget.epochs": 1})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     started = time.monotonic()
-    front = study(space, tracking_uri=uri, quiet=False)
+    front = study(space, quiet=False)
     assert time.monotonic() - started < 60
     assert len(front) > 0
     assert json.loads((tmp_path / "results" / "study" / "front.json").read_text()) == json.loads(front.json())
     assert not (tmp_path / "results" / "mlflow.db").exists()
     said = capsys.readouterr().out
+    assert said.splitlines()[0].startswith(f"MLFLOW_TRACKING_URI = {uri}: the record goes there; --tracking-uri wins")
     assert f"MLflow at {uri} does not answer" in said
     assert f"records wait in {tmp_path / 'results' / 'study' / 'ledger.jsonl'}; --resume study delivers them" in said
 
