@@ -112,6 +112,7 @@ def test_8_every_field_has_a_default_and_every_searched_name_a_field(word):
             assert place(name, method, space.file.penalties), name
 
 
+@pytest.mark.slow
 def test_9_the_main_knob_moves_what_it_says(word):
     knob = method_class(word).main_knob
     if knob is None:

@@ -52,6 +52,7 @@ def test_a_network_gives_what_it_gave(name, lanes):
     assert bool(several(ready)) == (lanes == 16 and name != "lenet300")
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([0.3, 0.7, 1.0]))
 def test_a_shrunk_network_gives_what_the_masked_one_gave(seed, rate):

@@ -65,6 +65,7 @@ def test_layers_stand_in_a_sequence_and_know_their_names():
     assert [name for name, _, _ in latents(network)] == ["0.weight", "3.weight", "3.bias"]
 
 
+@pytest.mark.slow
 def test_compress_alone_brings_the_layers_and_no_ray():
     lines = [
         "import sys, torch, compress",

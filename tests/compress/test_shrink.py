@@ -96,6 +96,7 @@ def test_the_small_network_is_the_masked_one(name, fold, seed, rate, constants):
     assert all(torch.equal(v, before[n]) for n, v in made.state_dict().items())
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6), rate=st.sampled_from([0.2, 0.6, 1.0]))
 @example(seed=37415, rate=1.0)
