@@ -83,7 +83,7 @@ def test_curve_of_an_empty_front_is_empty():
 
 
 @pytest.mark.parametrize("tested", [True, False])
-@pytest.mark.parametrize("count", [1, 2, 14])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(14, marks=pytest.mark.slow)])
 def test_pictures_open(tmp_path, count, tested):
     draw_front(front(count, tested), tmp_path / "front.png")
     with Image.open(tmp_path / "front.png") as picture:

@@ -22,6 +22,8 @@ PUBLISHED = {
     "resnet152": (60_192_808, 11514),
     "mobilenet_v2": (3_504_872, 301),
 }
+DEEP = ("resnet101", "resnet152")
+EVERY = [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in sorted(PUBLISHED)]
 pytestmark = pytest.mark.usefixtures("torchvision")
 
 
@@ -30,7 +32,7 @@ def on_meta(name, shape=PICTURE, classes=1000, **arguments):
         return build_network(name, shape, classes, arguments).eval()
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
+@pytest.mark.parametrize("name", EVERY)
 def test_parameters_and_macs_are_the_published_ones(name):
     network, (parameters, macs) = on_meta(name), PUBLISHED[name]
     assert sum(p.numel() for p in network.parameters()) == parameters
@@ -41,7 +43,7 @@ def test_parameters_and_macs_are_the_published_ones(name):
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "small"])
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
+@pytest.mark.parametrize("name", EVERY)
 def test_every_network_can_be_traced_and_takes_any_channels(name, stem):
     network = on_meta(name, (1, 32, 32), 7, stem=stem)
     traced, inputs = symbolic_trace(network), torch.empty(2, 1, 32, 32, device="meta")

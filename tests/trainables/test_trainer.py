@@ -154,6 +154,7 @@ def test_float32_is_the_default():
     assert {output.dtype for output in outputs} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_compiled_model_trains_as_the_plain_one(monkeypatch):
     """Through the compiler's tracing but not its code generator, which needs a C++ compiler."""
     called, compile_with = [], torch.compile
