@@ -3,7 +3,7 @@
     python benchmarks/codebooks.py runs results/codebooks --only psnr20 --epochs 40 --batch-size 32 --lr 2e-3 --distill 1
     python benchmarks/codebooks.py runs results/codebooks --epochs 5        # 20 and 12 dB; K = 16 pruned to 8 and to 4
     python benchmarks/codebooks.py betas results/codebooks --epochs 2 --images 3000 --codebook-lr 0.03
-    python benchmarks/codebooks.py sweep results/codebooks                  # accuracy from 4 to 20 dB of the files of ``runs``
+    python benchmarks/codebooks.py sweep results/codebooks --plot docs/codebooks.png      # the files of ``runs``, 4 to 20 dB; drawn
 
 From the published weights, split after layer1, 10,000 images an epoch unless said; one thread; the split of the study (test-halves-5000).
 Each run leaves its file and a line of JSON; what is there already is not run again, and one that was stopped goes on at its last epoch.
@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from analysis.plots import draw_sweep
 from compress.channel import Link
 from compress.codebooks import codebooks_of
 from tasks import Part, Task, TaskSpec, evaluate, load, open_task
@@ -136,8 +135,35 @@ def sweep(task: Task, folder: Path) -> None:
             print(
                 name, " ".join(f"{psnr:g} dB {a:.2%}" for psnr, a in zip(SWEEP, curves[name], strict=True)), flush=True
             )
-    draw_sweep(SWEEP, curves, folder / "sweep.png")
     (folder / "sweep.json").write_text(json.dumps({"PSNR": SWEEP, **curves}))
+
+
+def draw(folder: Path, path: Path) -> None:
+    """Accuracy over the bits that are sent, by the PSNR of training; and over the PSNR of testing."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    found = [json.loads((folder / f"{name}.json").read_text()) for name in RUNS if (folder / f"{name}.json").exists()]
+    curves = json.loads((folder / "sweep.json").read_text())
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), dpi=130, layout="constrained", sharey=True)
+    for psnr, colour, mark in ((20.0, "#1f6fb2", "o"), (12.0, "#d9822b", "s")):
+        rows = sorted((r for r in found if r["knobs"]["PSNR"] == psnr), key=lambda row: row["sent_bits_fixed"])
+        for bits, line, label in (("fixed", "-", "fixed length"), ("coded", ":", "coded")):
+            at, accuracy = [r[f"sent_bits_{bits}"] for r in rows], [100 * r["accuracy"] for r in rows]
+            left.plot(at, accuracy, line, marker=mark, color=colour, label=f"{psnr:g} dB, {label}")
+        for row, shade in zip(rows, (1.0, 0.7, 0.45), strict=False):
+            accuracy = [100 * a for a in curves[row["name"]]]
+            label = f"{row['codewords']:.0f} codewords, trained at {psnr:g} dB"
+            right.plot(curves["PSNR"], accuracy, marker=mark, markersize=4, color=colour, alpha=shade, label=label)
+    left.set(xlabel="bits sent for a picture", ylabel="validation accuracy in %")
+    right.set(xlabel="PSNR of the channel it is tested on, in dB")
+    for axes in (left, right):
+        axes.grid(True, linewidth=0.4, alpha=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path)
 
 
 def betas(task: Task, start: Any, options: argparse.Namespace) -> None:
@@ -165,6 +191,7 @@ def main() -> None:
     parser.add_argument("--codebook-lr", type=float, default=3e-3)
     parser.add_argument("--distill", type=float, default=0.0, help="lambda of learning from the dense network")
     parser.add_argument("--only", choices=[*RUNS], nargs="*", default=[*RUNS])
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -176,6 +203,8 @@ def main() -> None:
         betas(task, start, options)
     else:
         sweep(task, options.folder)
+        if options.plot:
+            draw(options.folder, options.plot)
 
 
 if __name__ == "__main__":
