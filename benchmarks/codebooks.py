@@ -147,7 +147,7 @@ def draw(folder: Path, path: Path) -> None:
 
     found = [json.loads((folder / f"{name}.json").read_text()) for name in RUNS if (folder / f"{name}.json").exists()]
     curves = json.loads((folder / "sweep.json").read_text())
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), dpi=130, layout="constrained", sharey=True)
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), dpi=130, layout="constrained")
     for psnr, colour, mark in ((20.0, "#1f6fb2", "o"), (12.0, "#d9822b", "s")):
         rows = sorted((r for r in found if r["knobs"]["PSNR"] == psnr), key=lambda row: row["sent_bits_fixed"])
         for bits, line, label in (("fixed", "-", "fixed length"), ("coded", ":", "coded")):
@@ -158,7 +158,7 @@ def draw(folder: Path, path: Path) -> None:
             label = f"{row['codewords']:.0f} codewords, trained at {psnr:g} dB"
             right.plot(curves["PSNR"], accuracy, marker=mark, markersize=4, color=colour, alpha=shade, label=label)
     left.set(xlabel="bits sent for a picture", ylabel="validation accuracy in %")
-    right.set(xlabel="PSNR of the channel it is tested on, in dB")
+    right.set(xlabel="PSNR of the channel it is tested on, in dB", ylabel="validation accuracy in %")
     for axes in (left, right):
         axes.grid(True, linewidth=0.4, alpha=0.6)
         axes.spines[["top", "right"]].set_visible(False)
