@@ -9,6 +9,7 @@ What it gives, (N, H, W / p, p C) in memory, is (N, H, W, C) there: nothing is c
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,9 +81,25 @@ def _rewritten(graph: Graph, lanes: int) -> fx.GraphModule:
             given, gives = (node.meta["shape"][3] for node in (step.node.all_input_nodes[0], step.node))
             if (pixels := _pixels(convolution, gives, lanes)) > 1:
                 made.set_submodule(step.layer, SeveralPixels(convolution, pixels, given))
+    _add_in_place(made)
     made.delete_all_unused_submodules()
     made.recompile()
     return made
+
+
+def _add_in_place(made: fx.GraphModule) -> None:
+    """Sums are written over a convolution's output that nobody else reads: a tensor less to fetch from the system."""
+    for node in [node for node in made.graph.nodes if node.target is operator.add]:
+        pair = [one for one in node.args if isinstance(one, fx.Node)]
+        if len({one.meta.get("shape") for one in pair}) != 1 or len(set(pair)) != 2:
+            continue
+        for over, other in (pair, pair[::-1]):
+            layer = made.get_submodule(str(over.target)) if over.op == "call_module" else None
+            if len(over.users) == 1 and isinstance(layer, (nn.Conv2d, SeveralPixels)):
+                with made.graph.inserting_before(node):
+                    node.replace_all_uses_with(made.graph.call_method("add_", (over, other)))
+                made.graph.erase_node(node)
+                break
 
 
 def _folds(graph: Graph, norm: Step) -> bool:

@@ -62,6 +62,26 @@ def test_a_shrunk_network_gives_what_the_masked_one_gave(seed, rate):
     torch.testing.assert_close(ready(x), made(x), **EXACT)
 
 
+def test_sums_of_what_others_read_are_not_written_over():
+    class Sums(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+
+        def forward(self, x):
+            a, b = self.one(x), self.two(x)
+            return (a + a) * a + (b + a.mean((2, 3), keepdim=True)) + (b + 1)
+
+    torch.manual_seed(0)
+    made, x = Sums().double().eval(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(for_inference(made, (3, 8, 8), 16)(x), made(x), **EXACT)
+
+
+def test_residual_sums_are_written_over_their_branch():
+    made = for_inference(network("resnet20", seed=0), SHAPE)
+    assert sum(node.target == "add_" for node in made.graph.nodes) == 9
+
+
 def test_the_network_itself_is_left_alone():
     made = network("resnet20", seed=0).train()
     before = {name: value.clone() for name, value in made.state_dict().items()}
