@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -152,12 +153,15 @@ def _leave_report(front: Front, arguments: argparse.Namespace) -> None:
     """The page, last of all: whatever hinders it is one line, and the search has done its work all the same."""
     from analysis.report import leave_report
     from analysis.studies import BadStudy
+    from search.tracking import without_password
 
     where = str(front.about["tracking"])
     try:
-        page = leave_report(front.folder, where, arguments.experiment)
+        page = leave_report(front.folder, where, arguments.experiment, front.about.get("study_id"))
     except (BadStudy, KeyboardInterrupt) as error:
-        command = f"python -m analysis report {front.folder.name} --attach --tracking-uri {where}"
+        words = ["report", str(front.folder), "--attach", "--out", str(front.folder / "report.html")]
+        places = ["--tracking-uri", without_password(where), "--experiment", arguments.experiment]
+        command = shlex.join(["python", "-m", "analysis", *words, *places])
         print(f"ratefront: no report.html ({str(error) or 'interrupted'}); {command} writes it", file=sys.stderr)
     else:
         if not arguments.json:

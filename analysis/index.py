@@ -44,6 +44,8 @@ def register(server: Server, study: Study, points: Sequence[str], name: str | No
         if point in known:
             yield f"{model}/{known[point]}  {point}: is there already"
             continue
+        if row["trial_id"] not in record.trials.index:
+            raise BadStudy(f"study = {study.name!r}: its record has lost the run of trial {row['trial_id']}")
         version = _entered(server, client, (model, study), record.trials.loc[row["trial_id"]], (number, row))
         yield f"{model}/{version}  {point}: accuracy {row['accuracy']:.2%}, {row['size']:,.0f} bytes"
     yield f'mlflow.set_tracking_uri("{server.uri}"); mlflow.pyfunc.load_model("models:/{model}/VERSION").predict(pictures)'
@@ -106,12 +108,13 @@ def _entered(server: Server, client: Any, place: tuple[str, Study], trial: Any, 
 
 def _tags(study: Study, trial: Any, number: int, row: Any) -> dict[str, str]:
     """What the index can be searched by: the member's metrics, where it comes from, its knobs as JSON."""
-    knobs = trial.drop(["method", "seed", "end", "reason", "epochs"]).dropna()
-    plain = {name: value.item() if hasattr(value, "item") else value for name, value in knobs.items()}
+    drawn = trial.drop(["method", "seed", "end", "reason", "epochs"]).dropna()
+    plain = {name: value.item() if hasattr(value, "item") else value for name, value in drawn.items()}
     found = {name: row[name] for name in _METRICS if row[name] == row[name]}
     found |= {"point": named(row), "number": number, "rank": 0, "trial": row["trial_id"], "epoch": row["epoch"]}
     found |= {"study": study.name, "study_run": study.run_id, "method": trial["method"]}
-    return {name: str(value) for name, value in found.items()} | {"knobs": json.dumps(plain)[:_MOST]}
+    knobs = json.dumps(plain)
+    return {name: str(value) for name, value in found.items()} | ({"knobs": knobs} if len(knobs) <= _MOST else {})
 
 
 def _save(folder: Path, file: Path, artifact: Artifact) -> None:

@@ -62,14 +62,18 @@ def report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def leave_report(folder: Path, uri: str, experiment: str) -> Path:
-    """The page of a study that has just ended: into its folder and to its MLflow run. BadStudy for whatever stands in the way."""
+def leave_report(folder: Path, uri: str, experiment: str, study_id: str | None = None) -> Path:
+    """The page of a study that has just ended: into its folder and to its MLflow run. BadStudy for whatever stands in the way.
+
+    ``study_id``: the tag of its run, where the server may have others of its name.
+    """
     from analysis.records import read_record
     from analysis.server import Server
 
     try:
         server = Server(uri, experiment)
-        study = server.study(folder.name)
+        own = [study for study in server.studies if study_id and study.tags.get("study_id") == study_id]
+        study = own[0] if own else server.study(folder.name)
         if study.tags.get("end", "running") == "running":
             raise BadStudy(f"MLflow at {uri} has not got all of the study yet")
         record = read_record(server, study)

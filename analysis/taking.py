@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -20,7 +21,7 @@ __all__ = ["POINT", "add_export", "add_register"]
 POINT = "number in front.json, from 1 and the most accurate first, or the name of its file without .rf"
 FORMATS = ("artifact", "state-dict", "table", "onnx")
 _STUDY = "a study's folder, its name, or its name in MLflow"
-_MOST = 1 << 16
+_MOST = 1 << 20  # numbers of an input
 DONE, NOTHING = 0, 1
 
 
@@ -81,7 +82,7 @@ def _export(arguments: argparse.Namespace) -> int:
     if os.path.isfile(study):
         raise BadStudy(f"study = {arguments.study!r}: must be a study, not a file")
     if out is None and not (os.path.isdir(study) or os.path.isdir(results / study)):
-        out = Path("exports", arguments.study)
+        out = Path("exports", Path(arguments.study).name)
     asked = Asked(
         half=arguments.half, **({"formats": arguments.format} if arguments.format else {}), onnx=_onnx(arguments)
     )
@@ -93,7 +94,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _wanted(arguments: argparse.Namespace) -> str | None:
     """The point's number or name, given or picked; None where none keeps the limits."""
-    limited = any(getattr(arguments, name) for name in LIMITS)
+    limited = any(getattr(arguments, name) is not None and getattr(arguments, name) is not False for name in LIMITS)
     if limited == (arguments.point is not None):
         rule = "must be given, or one of --min-accuracy, --max-size, --max-gops and --knee, not both"
         raise BadStudy(f"point = {arguments.point!r}: {rule}")
@@ -138,6 +139,9 @@ def _register(arguments: argparse.Namespace) -> int:
 
 def _shape(text: str) -> tuple[int, ...]:
     sizes = text.split(",")
-    if not all(word.isdecimal() and len(word) < 6 and 1 <= int(word) <= _MOST for word in sizes):
+    if not all(word.isdecimal() and len(word) < 6 and int(word) >= 1 for word in sizes):
         raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be whole numbers from 1, such as 3,32,32")
-    return tuple(int(word) for word in sizes)
+    shape = tuple(int(word) for word in sizes)
+    if math.prod(shape) > _MOST:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be {_MOST:,} numbers at most")
+    return shape

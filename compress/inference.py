@@ -58,7 +58,7 @@ class SeveralPixels(nn.Module):
 def for_inference(network: nn.Module, input_shape: Sequence[int], lanes: int | None = None) -> nn.Module:
     """A copy in evaluation mode for inputs (N, *input_shape) and none of another size; it is not to be trained or stored.
 
-    ``lanes``: floats that this machine computes together, found out where None. A network that ``torch.fx`` cannot follow
+    Made for a CPU; ``lanes``: floats that it computes together, found out where None. A network that ``torch.fx`` cannot follow
     keeps its layers, with their channels last.
     """
     lanes = lanes or _LANES.get(torch.backends.cpu.get_cpu_capability(), 4)
@@ -66,7 +66,10 @@ def for_inference(network: nn.Module, input_shape: Sequence[int], lanes: int | N
     graph = trace(made, input_shape)
     if graph is not None:
         made = _rewritten(graph, lanes)
-    return made.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for layer in made.requires_grad_(False).modules():
+        if isinstance(layer, (nn.Conv2d, SeveralPixels)):
+            layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return made
 
 
 def _rewritten(graph: Graph, lanes: int) -> fx.GraphModule:

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +140,9 @@ class Cluster:
                     result = _own(error, function.__name__)
                 yield waiting.pop(found[0]), result
         finally:
-            for left in waiting:
-                ray.cancel(left, force=True)
+            with suppress(Exception):  # a cluster that is gone
+                for left in waiting:
+                    ray.cancel(left, force=True)
 
 
 def _own(error: Exception, name: str) -> Exception:

@@ -17,7 +17,7 @@ from search.folder import ARTIFACTS
 from search.ledger import entries, mend
 from search.outcome import Outcome
 
-__all__ = ["PARENT", "Delivery", "TrackingCard"]
+__all__ = ["PARENT", "Delivery", "TrackingCard", "record_of"]
 
 PARENT = "mlflow.parentRunId"
 STATE = "mlflow.jsonl"
@@ -31,6 +31,11 @@ class TrackingCard:
     study: str
     experiment: str
     artifact_root: str | None
+
+
+def record_of(folder: Path) -> str | None:
+    """The URI that the study's record went to last; None where none was delivered yet."""
+    return next((str(entry["uri"]) for entry, _ in reversed(list(entries(folder / STATE)))), None)
 
 
 class Delivery:

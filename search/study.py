@@ -17,7 +17,7 @@ import trainables
 from analysis.pareto import NEAR_CHANCE, Scale
 from search.archive import Archive
 from search.cluster import Cluster
-from search.delivery import TrackingCard
+from search.delivery import TrackingCard, record_of
 from search.display import Display, is_terminal
 from search.ending import conclude, files_of, rewrite
 from search.epochs import networks_of, trial_marks, write_epochs
@@ -118,7 +118,7 @@ class _Study:
         ledger = Ledger(folder.path / LEDGER, self.say)
         self.past = Past(entry for entry, _ in entries(ledger.path))
         self.cluster = Cluster(settings.address, self._end_without_ray)
-        uri, where = record_place(settings.tracking_uri, folder.root, self.say)
+        uri, where = record_place(settings.tracking_uri, folder.root, self.say, record_of(folder.path))
         card = TrackingCard(folder.name, settings.experiment, where)
         self.recorder = Recorder(folder.path, uri, card, self.say)
         self.tracking = Tracking(ledger, self.recorder)
@@ -156,7 +156,11 @@ class _Study:
         front = self._repeated(replace(front, interrupted=interrupted), plan, ground)
         about |= {"trials": len(archive.trials), "failed": sum(r["end"] == "failed" for r in archive.trials.values())}
         about |= {"shares": shares(front.members, scale)} if space.file.methods else {}
-        about |= {"refused": self.preflight.refused, "at_rest": self.preflight.over()}
+        about |= {
+            "study_id": self.tracking.study_id,
+            "refused": self.preflight.refused,
+            "at_rest": self.preflight.over(),
+        }
         front = replace(front, about=about)
         self.tracking.finish(front, files_of(front), sum(row["epoch"] for row in archive.trials.values()))
         return front

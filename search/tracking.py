@@ -7,6 +7,7 @@ search as Ctrl-C does.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ from search.ledger import Ledger
 from search.outcome import outcome_of
 from search.recorder import Recorder
 
-__all__ = ["Tracking", "record_place", "tracking_uri"]
+__all__ = ["Tracking", "record_place", "tracking_uri", "without_password"]
 
 
 def tracking_uri(given: str | None, root: Path) -> str:
@@ -31,16 +32,26 @@ def tracking_uri(given: str | None, root: Path) -> str:
     return given or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
 
 
-def record_place(given: str | None, root: Path, say: Callable[[str], None]) -> tuple[str, str | None]:
+def record_place(
+    given: str | None, root: Path, say: Callable[[str], None], known: str | None = None
+) -> tuple[str, str | None]:
     """The tracking URI, and where a new experiment there keeps its artifacts (None: where the server says).
 
-    A line says so where MLFLOW_TRACKING_URI decides, which may have been set for something else.
+    ``known``: where the record of a study that goes on is; it stays there, whatever the environment says by now, unless it was a file that
+    is gone. A line says so where MLFLOW_TRACKING_URI decides, which may have been set for something else.
     """
-    uri = tracking_uri(given, root)
-    own = uri == f"sqlite:///{root / 'mlflow.db'}"
-    if not (own or given):
-        say(f"MLFLOW_TRACKING_URI = {uri}: the record goes there; --tracking-uri wins over it")
-    return uri, (root / "mlartifacts").as_uri() if own else None
+    own = f"sqlite:///{root / 'mlflow.db'}"
+    if known and known.startswith("sqlite:///") and not Path(known.removeprefix("sqlite:///")).exists():
+        known = own
+    uri = given or known or tracking_uri(None, root)
+    if uri not in (own, given, known):
+        say(f"MLFLOW_TRACKING_URI = {without_password(uri)}: the record goes there; --tracking-uri wins over it")
+    return uri, (root / "mlartifacts").as_uri() if uri == own else None
+
+
+def without_password(uri: str) -> str:
+    """As it may be shown."""
+    return re.sub(r"(?<=//)([^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 class Tracking(Callback):
@@ -48,7 +59,7 @@ class Tracking(Callback):
 
     def __init__(self, ledger: Ledger, recorder: Recorder) -> None:
         self.ledger, self.recorder = ledger, recorder
-        self._study_id = uuid.uuid4().hex
+        self.study_id = uuid.uuid4().hex
         self._resumed = self._stopped = False
         self._objectives: list[str] = []
         self._epochs = 0
@@ -63,18 +74,18 @@ class Tracking(Callback):
         """Go on in the same runs: ``past`` is what the ledger holds."""
         for entry in past:
             if entry["event"] == "study":
-                self._study_id, self._resumed = entry["study_id"], True
+                self.study_id, self._resumed = entry["study_id"], True
             if entry["event"] == "result":
                 self._seen |= {(entry["trial"], int(r["metrics"]["epoch"])) for r in entry["reports"]}
 
     def expect(self, objectives: list[str], epochs: int, tags: Mapping[str, str]) -> None:
         """What a trial must report to be done, and the tags of every run: data and split."""
         self._objectives, self._epochs = objectives, epochs
-        self._tags = {**tags, "study_id": self._study_id}
+        self._tags = {**tags, "study_id": self.study_id}
 
     def begin(self, params: Mapping[str, Any], tags: Mapping[str, str], files: list[str]) -> None:
         """The parent run; ``files`` of the study's folder go with it."""
-        self._write("study", study_id=self._study_id, params=dict(params), tags=dict(tags), files=files)
+        self._write("study", study_id=self.study_id, params=dict(params), tags=dict(tags), files=files)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A child run, once a trial however often it is restarted."""

@@ -269,7 +269,8 @@ def test_a_report_that_cannot_be_written_is_a_line_and_no_failure(run, ended, mo
 
     monkeypatch.setattr("analysis.report.leave_report", broken)
     code, out, err = run("--space", "smoke")
-    command = f"python -m analysis report mine --attach --tracking-uri sqlite:///{tmp_path}/mlflow.db"
+    words = f"report {tmp_path}/mine --attach --out {tmp_path}/mine/report.html"
+    command = f"python -m analysis {words} --tracking-uri sqlite:///{tmp_path}/mlflow.db --experiment ratefront"
     assert (code, err) == (0, [f"ratefront: no report.html ({why}); {command} writes it"])
     assert out[-1].startswith("record ")
 

@@ -82,7 +82,7 @@ def test_bad_input_is_one_line_and_exit_code_2(recorded, capsys, words, message)
     assert not (recorded / "results" / "first" / "exports").exists()
 
 
-@pytest.mark.parametrize("text", ["3,x,32", "0,8", "", "3x32x32", "1,-8,8", "1,99999,1"])
+@pytest.mark.parametrize("text", ["3,x,32", "0,8", "", "3x32x32", "1,-8,8", "1,99999,99999"])
 def test_shapes_that_are_none(text, capsys):
     with pytest.raises(SystemExit):
         parsed("first", "1", f"--input-shape={text}")
@@ -91,3 +91,11 @@ def test_shapes_that_are_none(text, capsys):
 
 def test_a_shape():
     assert parsed("first", "1", "--input-shape", "3,32,64").input_shape == (3, 32, 64)
+
+
+def test_a_limit_of_zero_is_a_limit(recorded, capsys):
+    assert main(["export", "first", "--min-accuracy", "0", "--format", "artifact", "--out", "out"]) == 0
+    assert len(list((recorded / "out").iterdir())) == 1
+    capsys.readouterr()
+    assert main(["export", "first", "1", "--min-accuracy", "0"]) == 2
+    assert "not both" in capsys.readouterr().err

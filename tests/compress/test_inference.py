@@ -141,3 +141,9 @@ def test_a_network_that_cannot_be_followed_is_copied():
     torch.testing.assert_close(ready(x), made(x), rtol=1e-5, atol=1e-6)
     assert ready.layer.weight.is_contiguous(memory_format=torch.channels_last)
     assert ready is not made
+
+
+def test_volumes_keep_their_layout():
+    torch.manual_seed(0)
+    made, x = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2)).eval(), torch.randn(2, 1, 5, 5, 5)
+    torch.testing.assert_close(for_inference(made, (1, 5, 5, 5))(x), made(x), rtol=1e-5, atol=1e-6)

@@ -23,7 +23,7 @@ def opened(tmp_path, said, request):
     """``opened(uri, apply)``: a ledger, and a recorder whose lines go to ``apply`` in place of MLflow."""
     running = []
 
-    def make(uri="sqlite:///nowhere.db", apply=None):
+    def make(uri=f"sqlite:///{tmp_path}/nowhere.db", apply=None):
         card = TrackingCard(request.node.name, request.node.name, (tmp_path / "artifacts").as_uri())
         recorder = Recorder(tmp_path, uri, card, said.append)
         if apply:
@@ -100,7 +100,7 @@ def test_what_the_store_refuses_is_dropped_with_a_line_and_the_rest_goes_on(open
     write(ledger, recorder, [0, 1, 2, 3])
     assert recorder.close() == 0
     assert heard == [0, 3]
-    assert said == ["MLflow at sqlite:///nowhere.db refused a record: changed"]
+    assert said == [f"MLflow at {recorder.uri} refused a record: changed"]
 
 
 def test_what_fails_for_a_while_is_tried_again_and_keeps_its_place(opened, said):

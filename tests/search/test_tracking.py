@@ -352,3 +352,25 @@ def test_where_the_record_is(monkeypatch, given, variable, uri):
     assert record_place(given, Path("/results"), said.append) == (uri, where)
     told = [f"MLFLOW_TRACKING_URI = {uri}: the record goes there; --tracking-uri wins over it"]
     assert said == (told if variable and not given else [])
+
+
+def test_a_record_stays_where_it_is_when_its_study_goes_on(tmp_path, monkeypatch):
+    said, own = [], f"sqlite:///{tmp_path / 'mlflow.db'}"
+    server = "http://there:5000"
+    assert record_place(None, tmp_path, said.append, server)[0] == server
+    (tmp_path / "mlflow.db").touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    assert record_place(None, tmp_path, said.append, own) == (own, (tmp_path / "mlartifacts").as_uri())
+    assert record_place(None, tmp_path, said.append, server)[0] == server
+    assert record_place("http://given", tmp_path, said.append, server)[0] == "http://given"
+    assert record_place(None, tmp_path, said.append, f"sqlite:///{tmp_path}/gone.db")[0] == own
+    assert said == []
+
+
+def test_a_password_is_not_shown(tmp_path, monkeypatch):
+    said, uri = [], "postgresql://me:secret@there/mlflow"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert record_place(None, tmp_path, said.append)[0] == uri
+    assert said == [
+        "MLFLOW_TRACKING_URI = postgresql://me:***@there/mlflow: the record goes there; --tracking-uri wins over it"
+    ]
