@@ -82,14 +82,17 @@ def draw(found: dict[str, list[Any]], path: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.2), dpi=130, layout="constrained")
     for name, runs in found.items():
         colour, mark = looks[name]
+        left.plot(np.mean([climb for climb, _, _ in runs], axis=0), color=colour, linewidth=2.4, label=f"{name}, mean")
         for number, (climb, front, _) in enumerate(runs):
+            left.plot(climb, color=colour, linewidth=0.8, alpha=0.4)
             label = {"label": name} if number == 0 else {}
-            left.plot(climb, color=colour, linewidth=1.6, alpha=0.9, **label)
-            right.plot(front[:, 0], 100 * front[:, 1], color=colour, linewidth=1, alpha=0.7)
-            right.scatter(front[:, 0], 100 * front[:, 1], color=colour, marker=mark, s=16, **label)
-    left.set(xlabel="epochs spent", ylabel="hypervolume", title="live searches, a line a seed")
+            right.scatter(front[:, 0], 100 * front[:, 1], color=colour, marker=mark, s=14, alpha=0.7, **label)
+    left.set(xlabel="epochs spent", ylabel="hypervolume", title=f"live searches, {len(found['ours'])} seeds")
     right.set(xlabel="bits a weight", ylabel="validation accuracy in %", title="their fronts at equal epochs")
     right.set_xscale("log")
+    right.set_xticks([0.2, 0.3, 0.5, 1, 2, 3])
+    right.xaxis.set_major_formatter("{x:g}")
+    right.xaxis.set_minor_formatter("")
     for axes in (left, right):
         axes.grid(True, linewidth=0.4, alpha=0.6)
         axes.spines[["top", "right"]].set_visible(False)
