@@ -60,6 +60,8 @@ def cause_of(trial: Trial) -> str:
         return f"out of memory ({_short(lines[-1])})"
     if "actor died" in text or "actor is dead" in text:
         return "its process died"
+    if "temporarily unavailable" in text:  # Ray has not found out yet that it is gone
+        return "its process does not answer"
     return _short(text.strip().splitlines()[-1]) or "it crashed"
 
 

@@ -45,6 +45,10 @@ def crashed(tmp_path):
         (CUDA, "out of memory (torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB)"),
         (CPU, f"out of memory ({CPU.strip()})"),
         ("The actor died unexpectedly before finishing this task.\n\tpid: 3", "its process died"),
+        (
+            "The actor 72d is unavailable: The actor is temporarily unavailable: RpcError\n",
+            "its process does not answer",
+        ),
         ("Traceback ...\n  File x\nValueError: no such thing", "ValueError: no such thing"),
     ],
 )
