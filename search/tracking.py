@@ -107,12 +107,10 @@ class Tracking(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """FINISHED, or FAILED where a number was not finite."""
         self.end(trial.trial_id, trial.last_result, False)
-        _lighten(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """FAILED, with what the crash was."""
         self.end(trial.trial_id, trial.last_result, True, cause_of(trial))
-        _lighten(trial)
 
     def end(self, trial_id: str, result: Mapping[str, Any] | None, error: bool, reason: str = "") -> None:
         """How a trial ended, by its last result."""
@@ -150,10 +148,3 @@ class Tracking(Callback):
         if self.ledger.behind and event in ("start", "result", "end") and not self._stopped:
             self._stopped = True  # a full disk: what trials would do now cannot be kept
             stop_search()
-
-
-def _lighten(trial: Trial) -> None:
-    """Ray keeps statistics of every metric of every trial that ended, and writes them out again and again; nobody asks."""
-    trial.run_metadata.metric_analysis.clear()
-    trial.run_metadata.metric_n_steps.clear()
-    trial.run_metadata.invalidate_cache()
