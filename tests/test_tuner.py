@@ -330,12 +330,13 @@ def test_the_whole_command_and_what_it_prints(tmp_path):
 
 
 def processes_with(mark):
-    """Ids of the processes that have inherited ``mark`` in their environment."""
-    found = []
+    """The processes that have inherited ``mark`` in their environment, by id: what each is."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
+                words = (path.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found[int(path.parent.name)] = words[:160]
         except OSError:
             continue
     return found
@@ -387,7 +388,7 @@ def test_ctrl_c_ends_cleanly_with_what_was_reached(endless, tmp_path):
     deadline = time.monotonic() + 10
     while processes_with(mark) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert processes_with(mark) == []
+    assert processes_with(mark) == {}
     check_open_runs(tmp_path, folder)
 
 
