@@ -7,6 +7,7 @@ import subprocess
 import threading
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from search import node
@@ -43,8 +44,13 @@ def test_without_a_node_of_ours_nobody_watches():
         assert not [thread for thread in threading.enumerate() if thread.name == "ray-node"]
 
 
-def test_rays_processes_are_ended_at_once(process, monkeypatch):
-    monkeypatch.setattr(node, "_processes", lambda: {"raylet": [SimpleNamespace(process=process)]})
+def test_rays_processes_are_ended_at_once_with_what_they_began(monkeypatch):
+    began = subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 60 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(began.stdout.readline()))
+    monkeypatch.setattr(node, "_processes", lambda: {"raylet": [SimpleNamespace(process=began)]})
     node.at_once()
-    process.terminate()
-    assert process.wait(10) == -signal.SIGKILL
+    began.terminate()
+    assert began.wait(10) == -signal.SIGKILL
+    child.wait(10)
+    began.terminate()  # one that has ended is no error
+    began.stdout.close()
