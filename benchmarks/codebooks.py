@@ -1,6 +1,6 @@
 """resnet20 between a device and a server: accuracy over bits sent, over the channel's noise, and over beta.
 
-    python benchmarks/codebooks.py runs results/codebooks --only psnr20 --epochs 40 --batch-size 32 --lr 2e-3 --distill 1
+    python benchmarks/codebooks.py runs results/codebooks --only psnr20 --epochs 40 --batch-size 32 --lr 2e-3 --distill 1 --hint 20 --shift 0 --precision bf16
     python benchmarks/codebooks.py runs results/codebooks --epochs 5        # 20 and 12 dB; K = 16 pruned to 8 and to 4
     python benchmarks/codebooks.py betas results/codebooks --epochs 2 --images 3000 --codebook-lr 0.03
     python benchmarks/codebooks.py sweep results/codebooks --plot docs/codebooks.png      # the files of ``runs``, 4 to 20 dB; drawn
@@ -49,17 +49,24 @@ RUNS = {
 }
 
 
-def opened(batch_size: int) -> tuple[Task, Any]:
-    return open_task(
-        TaskSpec(network="resnet20", data="cifar10", start="published", batch_size=batch_size), data_root()
-    )
+def opened(batch_size: int, shift: int | None = None) -> tuple[Task, Any]:
+    about = {"network": "resnet20", "data": "cifar10", "start": "published", "batch_size": batch_size, "shift": shift}
+    return open_task(TaskSpec(**about), data_root())
 
 
 def teacher(task: Task, start: Any) -> nn.Module:
-    """The dense network that ``--distill`` learns from."""
+    """The dense network that ``--distill`` and ``--hint`` learn from."""
     network = task.build()
     network.load_state_dict(dict(start.state))
     return network.eval().requires_grad_(False)
+
+
+def taught(options: argparse.Namespace) -> tuple[dict[str, object], ...]:
+    penalties = (
+        {"name": "distill", "lambda": options.distill},
+        {"name": "hint", "lambda": options.hint, "layers": ["layer2", "layer3"]},
+    )
+    return tuple(penalty for penalty in penalties if penalty["lambda"])
 
 
 def run(task: Task, start: Any, name: str, knobs: dict[str, object], options: argparse.Namespace) -> dict[str, object]:
@@ -71,11 +78,12 @@ def run(task: Task, start: Any, name: str, knobs: dict[str, object], options: ar
     recipe = Recipe(
         method="codebook",
         knobs=knobs,
-        penalties=({"name": "distill", "lambda": options.distill},) if options.distill else (),
+        penalties=taught(options),
         optimizer={**OPTIMIZER, "base": {"lr": options.lr}, "codebook": {"lr": options.codebook_lr}},
         epochs=options.epochs,
         images=options.images,
         seed=0,
+        precision=options.precision,
     )
     trainer = Trainer(task, recipe, start.state, torch.device("cpu"), lambda: teacher(task, start))
     if half.exists():
@@ -94,6 +102,9 @@ def run(task: Task, start: Any, name: str, knobs: dict[str, object], options: ar
         "epochs": options.epochs,
         "images": trainer.images,
         "batch_size": options.batch_size,
+        "shift": task.spec.shift,
+        "penalties": taught(options),
+        "precision": options.precision,
         "knobs": knobs,
         "test_accuracy": test,
     }
@@ -190,12 +201,15 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--codebook-lr", type=float, default=3e-3)
     parser.add_argument("--distill", type=float, default=0.0, help="lambda of learning from the dense network")
+    parser.add_argument("--hint", type=float, default=0.0, help="lambda of following its layer2 and layer3")
+    parser.add_argument("--shift", type=int, help="pixels that training pictures are shifted by at most (4)")
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
     parser.add_argument("--only", choices=[*RUNS], nargs="*", default=[*RUNS])
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
-    task, start = opened(options.batch_size)
+    task, start = opened(options.batch_size, options.shift)
     if options.what == "runs":
         for name in options.only:
             print(told(run(task, start, name, RUNS[name], options)), flush=True)

@@ -7,13 +7,16 @@ J. R. Stat. Soc. B 68). A group is an input feature (linear) or an input channel
 Distillation: λ T² KL(softmax(d / T) || softmax(s / T)), mean over the batch, with s the logits in training and d those of
 the dense network on the same inputs (Hinton, Vinyals & Dean 2015, arXiv 1503.02531, section 2). T² keeps the gradient's
 size when T changes.
+
+Hints: λ Σ_layers |s_l - d_l|² / |d_l|², with s_l a layer's outputs in training and d_l those of the dense network (Romero et
+al. 2015, "FitNets", arXiv 1412.6550, eq. 3, without a regressor: the two are of one shape). |d_l|² lets one λ do for all layers.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -24,14 +27,17 @@ from torch.nn.modules.conv import _ConvNd
 
 from compress.method import KnobError
 
-__all__ = ["PENALTIES", "Distill", "GroupLasso", "Penalty", "Step", "build_penalties", "penalty_knobs"]
+__all__ = ["PENALTIES", "Distill", "GroupLasso", "Hint", "Penalty", "Step", "build_penalties", "penalty_knobs"]
+
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """What a penalty sees of one training step: ``inputs`` (N, ...) as augmented, ``outputs`` (N, classes) of ``model``.
 
-    ``dense`` maps inputs to the dense network's logits; it is there where a penalty of the trial ``needs_dense``.
+    ``dense`` maps inputs to the dense network's logits; it is there where a penalty of the trial ``needs_dense``. ``seen`` has the
+    outputs in ``model`` of layers that a penalty ``watches``, and once :attr:`dense_outputs` were made ``dense_seen`` the dense network's.
     """
 
     model: nn.Module
@@ -39,6 +45,8 @@ class Step:
     outputs: Tensor
     target: Tensor
     dense: Callable[[Tensor], Tensor] | None = None
+    seen: Mapping[str, Tensor] = field(default_factory=dict)
+    dense_seen: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def dense_outputs(self) -> Tensor:
@@ -56,6 +64,11 @@ class Penalty(ABC):
     def needs_dense(self) -> bool:
         """Whether ``Step.dense`` must be there."""
         return False
+
+    @property
+    def watches(self) -> Mapping[str, str]:
+        """Layers whose outputs must be in ``Step.seen``, each with the knob that names it."""
+        return {}
 
     @abstractmethod
     def __call__(self, step: Step) -> Tensor:
@@ -129,6 +142,44 @@ class Distill(Penalty):
         return self.lambda_ * self.temperature**2 * divergence
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hint(Penalty):
+    """``lambda`` scales the term; ``layers`` are names as ``layer2`` or ``layer1[2]``, of one shape in both networks."""
+
+    lambda_: float = 1.0
+    layers: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        _check_strength("hint.lambda", self.lambda_)
+        listed = isinstance(self.layers, Sequence) and not isinstance(self.layers, str)
+        if not listed or not all(isinstance(name, str) for name in self.layers):
+            raise KnobError(f"hint.layers = {self.layers!r}: must be a list of names")
+
+    @property
+    def needs_dense(self) -> bool:
+        return self.lambda_ > 0 and bool(self.layers)
+
+    @property
+    def watches(self) -> Mapping[str, str]:
+        return {name: f"hint.layers.{n}" for n, name in enumerate(self.layers)} if self.needs_dense else {}
+
+    def __call__(self, step: Step) -> Tensor:
+        """Scalar, computed in float32 whatever the outputs are; KnobError where a layer's shapes differ, or it was not passed."""
+        total = torch.zeros((), device=step.outputs.device)
+        if not self.needs_dense:
+            return total
+        _ = step.dense_outputs  # a pass, in which they are seen
+        for name, knob in self.watches.items():
+            if name not in step.seen or name not in step.dense_seen:
+                raise KnobError(f"{knob} = {name!r}: must be a layer that both networks pass through")
+            ours, dense = step.seen[name].float(), step.dense_seen[name].float()
+            if ours.shape != dense.shape:
+                shapes = f"{tuple(ours.shape[1:])} and {tuple(dense.shape[1:])}"
+                raise KnobError(f"{knob} = {name!r}: its outputs must be of one shape in both networks, not {shapes}")
+            total = total + (ours - dense).square().sum() / dense.square().sum().clamp_min(_LEAST)
+        return self.lambda_ * total
+
+
 def _check_strength(name: str, value: float) -> None:
     if not 0 <= value < float("inf"):
         raise KnobError(f"{name} = {value!r}: must be a finite number from 0")
@@ -137,6 +188,7 @@ def _check_strength(name: str, value: float) -> None:
 PENALTIES: dict[str, type[Any]] = {
     "distill": Distill,
     "group_lasso": GroupLasso,
+    "hint": Hint,
 }
 
 

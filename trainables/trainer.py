@@ -26,6 +26,7 @@ from compress.norms import restate
 from compress.optimizers import OptimizerKnobs, build_optimizer, set_learning_rate
 from compress.penalties import Step, build_penalties
 from compress.shipping import Shipped, ship
+from compress.watching import watch
 from tasks import Part, Task
 from tasks.batches import generator, training_batches
 from tasks.evaluate import tally
@@ -83,6 +84,8 @@ class Trainer:
             self.method.prepare(self.model, self._inputs(0, "prepare"))
         self.penalties = build_penalties(recipe.penalties)
         self._dense = self._asked_for(dense)
+        watched = {name: knob for penalty in self.penalties for name, knob in penalty.watches.items()}
+        self._maps = [watch(network, watched) for network in (self.model, self._dense) if network is not None]
         self.knobs = OptimizerKnobs.from_plain(recipe.optimizer)
         self.optimizer = build_optimizer(self.knobs, self.method.parameter_groups(self.model))
         self._forward: Callable[[Tensor], Tensor] = torch.compile(self.model) if recipe.compile else self.model
@@ -214,6 +217,7 @@ class Trainer:
     def step(self, inputs: Tensor, labels: Tensor, progress: float) -> Tensor:
         """One optimizer step on a batch; the loss before it, without a graph."""
         self.optimizer.zero_grad(set_to_none=True)
+        self._forget()
         with nullcontext() if self.recipe.compile else parametrize.cached():  # hard weights are made once a step
             with self._precision():
                 outputs = self._forward(inputs)
@@ -226,11 +230,17 @@ class Trainer:
         self.optimizer.step()
         self.method.proximal(self.model, progress, self.optimizer.param_groups[0]["lr"])
         self.method.on_step(self.model, progress)
+        self._forget()
         return loss.detach()
+
+    def _forget(self) -> None:
+        for maps in self._maps:
+            maps.clear()
 
     def _seen(self, inputs: Tensor, outputs: Tensor, labels: Tensor) -> Step:
         dense = None if self._dense is None else self._dense_logits
-        return Step(model=self.model, inputs=inputs, outputs=outputs, target=labels, dense=dense)
+        seen = dict(zip(("seen", "dense_seen"), self._maps, strict=False))
+        return Step(model=self.model, inputs=inputs, outputs=outputs, target=labels, dense=dense, **seen)
 
     def _asked_for(self, dense: Callable[[], nn.Module] | None) -> nn.Module | None:
         asking = [spec["name"] for spec, p in zip(self.recipe.penalties, self.penalties, strict=True) if p.needs_dense]

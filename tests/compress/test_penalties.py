@@ -10,7 +10,7 @@ from torch import nn
 from compress.method import KnobError
 from compress.methods.deadzone import Deadzone
 from compress.methods.uniform import Uniform
-from compress.penalties import PENALTIES, Distill, GroupLasso, Step, build_penalties, penalty_knobs
+from compress.penalties import PENALTIES, Distill, GroupLasso, Hint, Step, build_penalties, penalty_knobs
 
 
 def _of(model):
@@ -116,13 +116,15 @@ def test_the_penalty_is_of_hard_weights(no_batches):
 def test_penalty_knobs_are_spelt_as_a_user_writes_them():
     assert penalty_knobs("group_lasso") == {"lambda": 1.0, "lambda_linear": 1e-4, "lambda_conv": 1e-4, "axis": "in"}
     assert penalty_knobs("distill") == {"lambda": 1.0, "temperature": 4.0}
-    assert set(PENALTIES) == {"distill", "group_lasso"}
+    assert penalty_knobs("hint") == {"lambda": 1.0, "layers": ()}
+    assert set(PENALTIES) == {"distill", "group_lasso", "hint"}
 
 
 def test_penalties_are_built_from_plain_data():
     specs = [{"name": "group_lasso"}, {"name": "group_lasso", "lambda": 0.5, "axis": "out"}]
     assert build_penalties(specs) == [GroupLasso(), GroupLasso(lambda_=0.5, axis="out")]
     assert build_penalties([{"name": "distill", "lambda": 2, "temperature": 3}]) == [Distill(lambda_=2, temperature=3)]
+    assert build_penalties([{"name": "hint", "lambda": 2, "layers": ["a"]}]) == [Hint(lambda_=2, layers=["a"])]
     assert build_penalties([]) == []
 
 
@@ -252,4 +254,131 @@ def test_distillation_is_computed_in_float32():
 def test_errors_of_distillation_name_knob_value_and_rule(knobs, words):
     with pytest.raises(KnobError) as caught:
         build_penalties([{"name": "distill", **knobs}])
+    assert str(caught.value) == words
+
+
+# hints
+
+
+def _followed(ours, dense):
+    """A step in which layers gave these outputs, the dense network's once it was asked; and how often it was."""
+    asked, seen = [], {}
+
+    def network(inputs):
+        asked.append(inputs)
+        seen.update(dense)
+        return torch.zeros(1, 2)
+
+    none = torch.zeros(1, 2)
+    step = Step(model=nn.Identity(), inputs=none, outputs=none, target=none, dense=network, seen=ours, dense_seen=seen)
+    return step, asked
+
+
+def _distance(ours, dense):
+    """|s - d|² / |d|² by plain loops in double precision."""
+    pairs = list(zip(ours.flatten().tolist(), dense.flatten().tolist(), strict=True))
+    return sum((s - d) ** 2 for s, d in pairs) / sum(d**2 for _, d in pairs)
+
+
+def test_a_worked_example_of_hints():
+    """|(3, 4) - (1, 4)|² / |(1, 4)|² = 4/17, and 9 of 9."""
+    ours = {"a": torch.tensor([[3.0, 4.0]]), "b": torch.zeros(1, 1), "c": torch.full((1, 1), 7.0)}
+    dense = {"a": torch.tensor([[1.0, 4.0]]), "b": torch.full((1, 1), 3.0), "c": torch.zeros(1, 1)}
+    value = Hint(lambda_=0.5, layers=["a", "b"])(_followed(ours, dense)[0])
+    assert value.shape == ()
+    assert value.item() == pytest.approx(0.5 * (4 / 17 + 1))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4, 4), (2, 5, 3)])
+def test_hints_equal_a_plain_loop(shape):
+    ours, dense = ({name: torch.randn(shape) for name in "ab"} for _ in range(2))
+    wanted = 3 * sum(_distance(ours[name], dense[name]) for name in "ab")
+    assert Hint(lambda_=3.0, layers=["b", "a"])(_followed(ours, dense)[0]).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_hints_do_not_change_with_the_scale_of_a_layer():
+    ours, dense = torch.randn(4, 3), torch.randn(4, 3)
+    values = [Hint(layers=["a"])(_followed({"a": c * ours}, {"a": c * dense})[0]).item() for c in (1.0, 100.0)]
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    assert Hint(layers=["a"])(_followed({"a": ours}, {"a": ours.clone()})[0]).item() == 0
+
+
+def test_a_dense_layer_of_zeros_gives_no_nan():
+    zeros = torch.zeros(2, 3)
+    assert Hint(layers=["a"])(_followed({"a": zeros}, {"a": zeros})[0]).item() == 0
+    assert math.isfinite(Hint(layers=["a"])(_followed({"a": zeros + 1}, {"a": zeros})[0]).item())
+
+
+def test_the_gradient_of_hints_reaches_the_student_alone():
+    """2 λ (s - d) / |d|², by hand from the formula; the dense network is asked without a gradient."""
+    student, dense, maps = nn.Linear(3, 5), nn.Linear(3, 5), {}
+    dense.register_forward_hook(lambda module, inputs, output: maps.update(a=output))
+    inputs = torch.randn(4, 3)
+    outputs = student(inputs)
+    outputs.retain_grad()
+    step = Step(
+        model=student, inputs=inputs, outputs=outputs, target=inputs, dense=dense, seen={"a": outputs}, dense_seen=maps
+    )
+    Hint(lambda_=3.0, layers=["a"])(step).backward()
+    target = dense(inputs).detach()
+    assert torch.allclose(outputs.grad, 6 * (outputs - target).detach() / target.square().sum(), atol=1e-6)
+    assert student.weight.grad.count_nonzero() > 0
+    assert [p.grad for p in dense.parameters()] == [None, None]
+
+
+@pytest.mark.parametrize("hint", [Hint(lambda_=0, layers=["a"]), Hint()])
+def test_hints_of_no_strength_or_no_layer_ask_for_nothing(hint):
+    step, asked = _followed({}, {})
+    assert hint(step).item() == 0
+    assert asked == []
+    assert not hint.needs_dense
+    assert hint.watches == {}
+
+
+def test_hints_watch_their_layers_and_name_the_knob():
+    hint = Hint(layers=["layer2", "layer1[2]"])
+    assert hint.needs_dense
+    assert hint.watches == {"layer2": "hint.layers.0", "layer1[2]": "hint.layers.1"}
+    assert Distill().watches == GroupLasso().watches == {}
+
+
+def test_hints_are_computed_in_float32():
+    ours, dense = ({"a": torch.randn(8, 64).bfloat16()} for _ in range(2))
+    value = Hint(layers=["a"])(_followed(ours, dense)[0])
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(_distance(ours["a"].double(), dense["a"].double()), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("ours", "words"),
+    [
+        (
+            {"b": torch.ones(2, 3, 4), "a": torch.ones(2, 3)},
+            "hint.layers.1 = 'b': its outputs must be of one shape in both networks, not (3, 4) and (3,)",
+        ),
+        ({"a": torch.ones(2, 3)}, "hint.layers.1 = 'b': must be a layer that both networks pass through"),
+    ],
+)
+def test_hints_from_layers_that_do_not_compare_are_refused(ours, words):
+    step, _ = _followed(ours, {"a": torch.ones(2, 3), "b": torch.ones(2, 3)})
+    with pytest.raises(KnobError) as caught:
+        Hint(layers=["a", "b"])(step)
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ({"lambda": -1}, "hint.lambda = -1: must be a finite number from 0"),
+        ({"lambda": math.inf}, "hint.lambda = inf: must be a finite number from 0"),
+        ({"layers": "layer2"}, "hint.layers = 'layer2': must be a list of names"),
+        ({"layers": ["layer2", 3]}, "hint.layers = ['layer2', 3]: must be a list of names"),
+        ({"layers": None}, "hint.layers = None: must be a list of names"),
+        ({"layers": {"layer2": 1}}, "hint.layers = {'layer2': 1}: must be a list of names"),
+        ({"layer": ["layer2"]}, "hint.layer = ['layer2']: not a knob, one of lambda, layers"),
+    ],
+)
+def test_errors_of_hints_name_knob_value_and_rule(knobs, words):
+    with pytest.raises(KnobError) as caught:
+        build_penalties([{"name": "hint", **knobs}])
     assert str(caught.value) == words

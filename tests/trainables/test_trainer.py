@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import replace
 
@@ -290,6 +291,93 @@ def test_the_dense_network_answers_in_the_precision_of_the_trial():
         record_outputs(dense, answers)
         assert math.isfinite(distilling(dense=lambda d=dense: d, precision=precision, images=128).train_epoch())
         assert [a.dtype for a in answers] == [dtype, dtype]
+
+
+HINT = ({"name": "hint", "lambda": 1.0, "layers": ["bn1", "conv2"]},)
+
+
+def hinted(**changes):
+    return trainer_of(**{"penalties": HINT, "dense": tiny_dense, **changes})
+
+
+def test_hints_are_added_to_the_loss_of_a_step():
+    still = {"name": "sgd", "base": {"lr": 0.0}}
+    trainer = hinted(method="baseline", start=False, optimizer=still)
+    plain = trainer_of("baseline", start=False, optimizer=still)
+    inputs, labels = next(iter(trainer._batches(0)))
+    dense, wanted, maps = tiny_dense(), 0.0, []
+    for name in ("bn1", "conv2"):
+        for network in (plain.model, dense):
+            record_outputs(network.get_submodule(name), maps)
+    losses = [float(t.step(inputs, labels, 0.0)) for t in (trainer, plain)]
+    dense(inputs)
+    for ours, theirs in zip(maps[:2], maps[2:], strict=True):
+        wanted += float((ours - theirs).square().sum() / theirs.square().sum())
+    assert losses[0] - losses[1] == pytest.approx(wanted, rel=1e-3)
+    assert wanted > 0.1
+
+
+def test_two_hints_may_have_strengths_of_their_own():
+    apart = tuple({"name": "hint", "lambda": 1.0, "layers": [name]} for name in ("bn1", "conv2"))
+    assert hinted(penalties=apart).train_epoch() == pytest.approx(hinted().train_epoch(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["deadzone", "codebook"])
+def test_hints_are_no_part_of_the_trial_and_leave_nothing_behind(method):
+    knobs = {"codebooks": [{"layer": "bn1"}, {"layer": "conv2"}]} if method == "codebook" else {}
+    dense = tiny_dense()
+    trainer, plain = hinted(method=method, knobs=knobs, dense=lambda: dense), trainer_of(method, knobs=knobs)
+    assert trainer.train_epoch() > plain.train_epoch()
+    assert trainer._maps == [{}, {}]
+    assert set(trainer.state()) == set(plain.state())
+    assert trainer.state()["model"].keys() == plain.state()["model"].keys()
+    assert all(p.grad is None for p in dense.parameters())
+    trainer.measure()
+    assert trainer._maps == [{}, {}]
+
+
+def test_trials_that_have_ended_no_longer_watch_the_dense_network():
+    dense = tiny_dense()
+    for _ in range(3):
+        hinted(dense=lambda: dense, images=64).train_epoch()
+        gc.collect()
+    assert not dense.bn1._forward_hooks
+
+
+@pytest.mark.parametrize("method", ["deadzone", "codebook"])
+def test_a_hinted_trial_that_is_resumed_goes_on_as_if_it_had_never_stopped(tmp_path, method):
+    knobs = {"codebooks": [{"layer": "bn1"}]} if method == "codebook" else {}
+    whole, resumed = (hinted(method=method, knobs=knobs) for _ in range(2))
+    whole.train_epoch()
+    torch.save(whole.state(), tmp_path / "trial.pt")
+    resumed.restore(torch.load(tmp_path / "trial.pt", weights_only=True))
+    assert whole.train_epoch() == resumed.train_epoch()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_hints_bring_a_layer_nearer_to_the_dense_network():
+    distances = []
+    dense, theirs = tiny_dense(), []
+    record_outputs(dense.conv2, theirs)
+    for penalties in ((), ({**HINT[0], "lambda": 10.0},)):
+        trainer, ours = hinted(method="baseline", start=False, penalties=penalties, images=None), []
+        inputs, _ = next(iter(trainer._batches(0)))
+        trainer.train_epoch()
+        record_outputs(trainer.model.conv2, ours)
+        trainer.model(inputs)
+        dense(inputs)
+        distances.append(float((ours[-1] - theirs[-1]).norm() / theirs[-1].norm()))
+    assert distances[1] < 0.7 * distances[0]
+
+
+def test_a_layer_to_follow_that_is_not_there_is_refused_at_once():
+    penalties = ({**HINT[0], "layers": ["bn1", "conv3"]},)
+    words = r"^hint\.layers\.1 = 'conv3': the network has no such layer; did you mean conv"
+    with pytest.raises(KnobError, match=words):
+        hinted(penalties=penalties)
+    with pytest.raises(KnobError, match=r"^penalties: hint needs the trained dense network, and this trial has none$"):
+        hinted(dense=None)
 
 
 def test_dense_macs_are_those_of_the_dense_network_whatever_was_measured_first():
