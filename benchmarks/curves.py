@@ -1,6 +1,6 @@
 """Learning curves of whole trials, recorded once so that searches can be replayed in simulated time (`search.py`).
 
-A table is gzipped JSON: the space, its embedded data and dense network, and per configuration the draws and, from epoch 0
+A table is gzipped JSON: the space, its data and dense network, and per configuration the draws and, from epoch 0
 on, every epoch's metrics. Configurations are points of a QMC sequence over the space's unit cube, the same at every run, so
 that recording goes on where it ended. It is written anew after each configuration, whole or not at all.
 """
@@ -28,13 +28,15 @@ def read_table(path: Path) -> dict[str, Any]:
     return json.loads(gzip.decompress(path.read_bytes()))
 
 
-def record(name: str, changes: Mapping[str, Any], count: int, seconds: float, table_name: str = "") -> None:
+def record(
+    name: str, changes: Mapping[str, Any], count: int, seconds: float, table_name: str = "", embedded: bool = True
+) -> None:
     """Go on until there are ``count`` configurations, or no time is left for another; a table of the space's name if none."""
     import optuna
     import torch
 
     from compress.artifact import save
-    from search.ground import open_embedded
+    from search.ground import open_embedded, open_space
     from search.samplers import make_sampler
     from search.searcher import draw_from
     from search_spaces import Space
@@ -43,13 +45,15 @@ def record(name: str, changes: Mapping[str, Any], count: int, seconds: float, ta
 
     torch.set_num_threads(1)
     path, began, slowest = table_path(table_name or name), time.time(), 0.0
-    opened = open_embedded(Space.load(name, dict(changes)), data_root(), "a recording", print)
+    wanted, root = Space.load(name, dict(changes)), data_root()
+    opened = open_embedded(wanted, root, "a recording", print) if embedded else open_space(wanted, root, True, print)
     space = opened.space
     dense = make_dense(opened.task, opened.start, space.file.seed, "cpu")
     torch.set_num_threads(1)  # make_dense puts back what it found, which its own start changed
     table: dict[str, Any] = {"space": name, "changes": dict(changes), "epochs": space.file.budget.epochs}
     table |= {"dense": {"accuracy": dense.accuracy, "size": dense.size, "rate": 32.0, "gops": dense.gops}}
-    table |= {"chance": opened.task.chance, "data": opened.task.data.name, "metrics": METRICS, "configs": []}
+    table |= {"chance": opened.task.chance, "data": opened.task.data.name, "embedded": embedded}
+    table |= {"metrics": METRICS, "configs": []}
     if path.exists():
         table["configs"] = read_table(path)["configs"]
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=make_sampler("qmc", space))

@@ -39,6 +39,7 @@ def policies() -> dict[str, Callable[[Recorded, int], Any]]:
         "ours, stopped trials left out": lambda r, s: Ours(r, s, "net", "left_out"),
         "ours, all protected, stopped left out": lambda r, s: Ours(r, s, "all", "left_out"),
         "ours, random points": lambda r, s: Ours(r, s, "net", sampler="random"),
+        "ours, judged as they are": lambda r, s: Ours(r, s, "net", by="now"),
         "ours, no rungs": lambda r, s: Ours(r, s, None),
     }
     return found | ours
@@ -130,9 +131,15 @@ class Ours:
     """The searcher and the rungs of this project, as they run."""
 
     def __init__(
-        self, recorded: Recorded, seed: int, protect: str | None, stopped: Any = "told", sampler: str = "auto"
+        self,
+        recorded: Recorded,
+        seed: int,
+        protect: str | None,
+        stopped: Any = "told",
+        sampler: str = "auto",
+        by: str = "heading",
     ) -> None:
-        space = recorded.seeded(seed, protect, sampler)
+        space = recorded.seeded(seed, protect, sampler, by)
         self.recorded = recorded
         self.searcher = StudySearch(space, optuna.storages.InMemoryStorage(), Clock(), WORKERS, stopped=stopped)
 
@@ -146,10 +153,12 @@ class Ours:
     def goes_on(self, number: int, report: Mapping[str, Any]) -> bool:
         if self.searcher.ladder is None:
             return True
-        vector = self.recorded.scale.coordinates(report)
-        return self.searcher.ladder.judge(str(number), report["epoch"], vector, self.recorded.fit(report))
+        vector, where = self.recorded.scale.coordinates(report), self.searcher.where(str(number))
+        return self.searcher.ladder.judge(str(number), report["epoch"], vector, self.recorded.fit(report), where)
 
     def ended(self, number: int, report: Mapping[str, Any]) -> None:
+        if not report["failed"]:
+            self.goes_on(number, report)
         self.searcher.on_trial_complete(str(number), dict(report))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from analysis.pareto import NEAR_CHANCE, Scale, front_mask, hypervolume
+from search.forecast import unit
 from search.samplers import span
 from search_spaces import Space
 from search_spaces.domains import Categorical, Float, Int
@@ -40,11 +41,12 @@ class Recorded:
         self.distributions = {name: _distribution(domain) for name, domain in self.domains.items()}
         self.places = np.array([self._place(draws) for draws in self.draws])
 
-    def seeded(self, seed: int, protect: str | None = None, sampler: str = "auto") -> Space:
+    def seeded(self, seed: int, protect: str | None = None, sampler: str = "auto", by: str = "heading") -> Space:
         """The space as a search of ours gets it; no rungs where ``protect`` is None."""
-        rungs = {**self.rungs.model_dump(), "protect": protect} if protect else None
+        rungs = {**self.rungs.model_dump(), "protect": protect, "by": by} if protect else None
         changes = {**self.changes, "budget.rungs": rungs, "sampler": sampler, "seed": seed}
-        return Space.load(self.table["space"], changes).embedded()
+        space = Space.load(self.table["space"], changes)
+        return space.embedded() if self.table.get("embedded", True) else space
 
     def fit(self, report: Mapping[str, Any]) -> bool:
         """Whether such a network could stand on the front."""
@@ -78,10 +80,7 @@ def _distribution(domain: Float | Int | Categorical) -> BaseDistribution:
 def _unit(domain: Float | Int | Categorical, value: Any) -> float:
     if value is None:
         return -1.0
-    if isinstance(domain, Categorical):
-        return float(domain.choices.index(value))
-    low, high = (math.log(x) if domain.log else x for x in (domain.low, domain.high))
-    return ((math.log(value) if domain.log else value) - low) / ((high - low) or 1)
+    return float(domain.choices.index(value)) if isinstance(domain, Categorical) else unit(domain, value)
 
 
 def replay(recorded: Recorded, policy: Any, budget: int) -> tuple[np.ndarray, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Rungs: which trials go on, by Pareto rank. Nothing here knows Ray.
+"""Rungs: which trials go on, by Pareto rank of where they are heading (``forecast``). Nothing here knows Ray.
 
 At a rung the n networks recorded there are ordered: those that break no constraint first, then by front, and inside a front by
 the epsilon-net; the best ceil(n / factor) go on, and with ``protect: all`` every member of the rung's front does. Schmucker et
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.pareto import net_order
+from search.forecast import Forecast
 from search_spaces.sections import Rungs
 
 __all__ = ["Ladder", "Layers", "Rung", "milestones"]
@@ -128,15 +129,31 @@ class Ladder:
         self._clear()
         self._read()
 
-    def judge(self, trial_id: str, epoch: int, vector: Sequence[float], feasible: bool = True) -> bool:
-        """Whether a trial goes on; a restarted one that comes to a rung again is told what it was told there."""
-        rung = self._rungs.get(epoch)
-        if rung is None or not all(map(math.isfinite, vector)):
+    def judge(
+        self,
+        trial_id: str,
+        epoch: int,
+        vector: Sequence[float],
+        feasible: bool = True,
+        where: Sequence[float] | None = None,
+    ) -> bool:
+        """Whether a trial goes on; a restarted one that comes to a rung again is told what it was told there.
+
+        With ``where``, its knobs in the unit cube, it is judged by its forecast, which learns from its rungs and its end.
+        """
+        if (epoch not in self._rungs and (epoch != self.epochs or where is None)) or not all(
+            map(math.isfinite, vector)
+        ):
             return True
         if (trial_id, epoch) not in self._told:
-            go = rung.judge(vector, feasible)
-            self._told[trial_id, epoch] = go
-            self._write({"trial": trial_id, "epoch": epoch, "vector": list(vector), "feasible": feasible, "go": go})
+            heading = list(vector) if where is None else self._forecast.heading(epoch, where, vector)
+            entry = {"trial": trial_id, "epoch": epoch, "vector": heading, "feasible": feasible}
+            if where is not None:
+                entry |= {"seen": list(vector), "where": list(where)}
+            rung = self._rungs.get(epoch)
+            entry["go"] = True if rung is None else rung.judge(heading, feasible)
+            self._keep(entry)
+            self._write(entry)
         return self._told[trial_id, epoch]
 
     def told(self, trial_id: str, epoch: int) -> bool | None:
@@ -151,7 +168,7 @@ class Ladder:
         """Ray keeps the searcher, and with it this, every few seconds; the file knows every decision."""
         state = dict(self.__dict__)
         if self.path:
-            del state["_rungs"], state["_told"]
+            del state["_rungs"], state["_told"], state["_forecast"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -161,9 +178,10 @@ class Ladder:
             self._read()
 
     def _clear(self) -> None:
-        factor, protect = self.section.factor, self.section.protect
-        self._rungs = {epoch: Rung(factor, protect) for epoch in milestones(self.section, self.epochs)}
+        factor, protect, rungs = self.section.factor, self.section.protect, milestones(self.section, self.epochs)
+        self._rungs = {epoch: Rung(factor, protect) for epoch in rungs}
         self._told: dict[tuple[str, int], bool] = {}
+        self._forecast = Forecast([*rungs, self.epochs], factor)
 
     def _read(self) -> None:
         """Every whole line; a last one that was cut off is removed, so that the next starts a line of its own."""
@@ -177,7 +195,13 @@ class Ladder:
             entry = json.loads(line)
             if (rung := self._rungs.get(entry["epoch"])) is not None:
                 rung.add(entry["vector"], entry["feasible"])
-                self._told[entry["trial"], entry["epoch"]] = entry["go"]
+            if rung is not None or entry["epoch"] == self.epochs:
+                self._keep(entry)
+
+    def _keep(self, entry: Mapping[str, Any]) -> None:
+        self._told[entry["trial"], entry["epoch"]] = entry["go"]
+        if "seen" in entry:
+            self._forecast.record(entry["trial"], entry["epoch"], entry["where"], entry["seen"])
 
     def _write(self, entry: dict[str, Any]) -> None:
         """One line in one write. A full disk does not end a search."""

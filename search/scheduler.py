@@ -15,7 +15,7 @@ __all__ = ["ParetoASHA"]
 
 
 class ParetoASHA(DeadlineScheduler):
-    """A trial that comes to a rung stops there unless it is among the best (``rungs``).
+    """A trial that comes to a rung stops there unless where it is heading is among the best (``rungs``, ``forecast``).
 
     Ray drops what a scheduler knows when a search is restored, and restores its searcher: the rungs are the searcher's.
     """
@@ -29,12 +29,18 @@ class ParetoASHA(DeadlineScheduler):
         stop = self.clock.over() or not self.goes_on(trial.trial_id, result)
         return str(self.STOP if stop else self.CONTINUE)
 
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Forecasts learn from how a trial ended."""
+        if "epoch" in result:
+            self.goes_on(trial.trial_id, result)
+
     def goes_on(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Whether the rung that this result reaches, if any, lets its trial go on."""
         ladder = self.searcher.ladder
         if ladder is None or result.get("failed"):
             return True
-        return ladder.judge(trial_id, int(result["epoch"]), self.scale.coordinates(result), self._fit(result))
+        vector, where = self.scale.coordinates(result), self.searcher.where(trial_id)
+        return ladder.judge(trial_id, int(result["epoch"]), vector, self._fit(result), where)
 
     def _fit(self, result: Mapping[str, Any]) -> bool:
         """Whether such a network could stand on the front."""

@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from search.clock import Clock
+from search.forecast import place
 from search.outcome import Outcome, outcome_of
 from search.preflight import Preflight
 from search.rungs import Ladder
@@ -116,6 +117,13 @@ class StudySearch(OptunaSearch):
             trial.set_user_attr("trial_id", trial_id)
             self._began[trial_id] = time.time()
         return self._config(self._ot_trials[trial_id])
+
+    def where(self, trial_id: str) -> list[float] | None:
+        """A running trial's knobs in the unit cube, for its forecast; None where it is to have none."""
+        trial, rungs = self._ot_trials.get(trial_id), self.space.file.budget.rungs
+        if trial is None or rungs is None or rungs.by == "now":
+            return None
+        return place(self.space.draws(), trial.params)
 
     def save(self, checkpoint_path: str) -> None:
         """Without what is the study's and not the searcher's own: restored, it keeps the clock and the archive that it has."""

@@ -82,12 +82,14 @@ def _seconds(value: Any) -> Any:
 class Rungs(Strict):
     """Epochs grace, grace x factor, grace x factor^2, ...: where a trial may be stopped (Li et al., ASHA, arXiv 1810.05934).
 
-    One in ``factor`` goes on. ``protect``: of the networks on a rung's front ``all`` do, or only as many, spread as a ``net``.
+    One in ``factor`` goes on. ``protect``: of the networks on a rung's front ``all`` do, or only as many, spread as a ``net``. ``by``:
+    they are ranked by where they are ``heading``, as trials that went further foretell, or as they are ``now``.
     """
 
     grace: int = Field(ge=1)
     factor: int = Field(default=3, ge=2)
     protect: Literal["all", "net"] = "net"
+    by: Literal["heading", "now"] = "heading"
 
 
 class Budget(Strict):

@@ -98,6 +98,19 @@ def test_constraints_count_at_rungs(asha, make_trial, report):
     assert told == ["CONTINUE", "CONTINUE", "CONTINUE", "STOP"]
 
 
+@pytest.mark.parametrize(("by", "known"), [("heading", 1), ("now", 0)])
+def test_how_a_trial_ends_is_learnt_from(asha, make_trial, report, by, known):
+    scheduler = asha(budget__rungs={"grace": 1, "factor": 2, "by": by})
+    scheduler.searcher.suggest("t0")
+    assert (scheduler.searcher.where("t0") is not None) == known
+    assert scheduler.searcher.where("unknown") is None
+    for epoch in (1, 2):
+        assert scheduler.on_trial_result(None, make_trial("t0"), report(epoch, 0.5, 4.0)) == "CONTINUE"
+    scheduler.on_trial_complete(None, make_trial("t0"), report(4, 0.6, 3.0))
+    scheduler.on_trial_complete(None, make_trial("t1"), {"done": True})
+    assert [len(trials) for trials in scheduler.searcher.ladder._forecast._known.values()] == [known] * 3
+
+
 def test_its_rungs_come_back_with_it(asha, make_trial, report):
     """Ray keeps scheduler and searcher in one pickle; after it come the decisions of the file."""
     scheduler = asha()
