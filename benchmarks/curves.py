@@ -55,7 +55,13 @@ def record(
     table |= {"chance": opened.task.chance, "data": opened.task.data.name, "embedded": embedded}
     table |= {"metrics": METRICS, "configs": []}
     if path.exists():
-        table["configs"] = read_table(path)["configs"]
+        before = read_table(path)
+        other = [key for key in ("changes", "data") if before[key] != table[key]]
+        if other:
+            raise SystemExit(
+                f"{path.name}: has {other[0]} = {before[other[0]]}, not {table[other[0]]}; --table names another"
+            )
+        table["configs"] = before["configs"]
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=make_sampler("qmc", space))
     for number in range(count):
         draw = draw_from(study.ask())

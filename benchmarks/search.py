@@ -74,7 +74,7 @@ def compare(arguments: argparse.Namespace) -> None:
     print(f"all recorded networks together: hypervolume {reachable(recorded):.4f}\n", flush=True)
     print("| policy | 10 % | 25 % | 50 % | 100 % | against plain at 100 % | its final value needs | begun / done |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    runs, found = Runs(recorded, budget, arguments.keep), {}
+    runs, found = Runs(arguments.table or arguments.space, recorded, budget, arguments.keep), {}
     for name, make in policies().items():
         if name == PLAIN or any(part in name for part in arguments.only.split(",")):
             made = [runs(name, make, seed) for seed in range(arguments.seeds)]
@@ -88,11 +88,9 @@ def compare(arguments: argparse.Namespace) -> None:
 class Runs:
     """Replays, kept in a file: on a busy machine a table takes more than one go."""
 
-    def __init__(self, recorded, budget: int, path: Path | None) -> None:
+    def __init__(self, table_name: str, recorded, budget: int, path: Path | None) -> None:
         self.recorded, self.budget, self.path = recorded, budget, path
-        self.about = (
-            f"{recorded.table['space']} {len(recorded.curves)} {recorded.objectives} {recorded.rungs!r} {budget}"
-        )
+        self.about = f"{table_name} {recorded.table['space']} {len(recorded.curves)} {recorded.objectives} {recorded.rungs!r} {budget}"
         self.known = json.loads(path.read_text()) if path and path.exists() else {}
 
     def __call__(self, name: str, make, seed: int) -> dict:

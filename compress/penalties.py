@@ -154,10 +154,12 @@ class Hint(Penalty):
         listed = isinstance(self.layers, Sequence) and not isinstance(self.layers, str)
         if not listed or not all(isinstance(name, str) for name in self.layers):
             raise KnobError(f"hint.layers = {self.layers!r}: must be a list of names")
+        if self.lambda_ > 0 and not self.layers:
+            raise KnobError("hint.layers = []: must name at least one layer")
 
     @property
     def needs_dense(self) -> bool:
-        return self.lambda_ > 0 and bool(self.layers)
+        return self.lambda_ > 0
 
     @property
     def watches(self) -> Mapping[str, str]:

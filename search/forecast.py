@@ -1,9 +1,9 @@
 """Where a trial is heading: the coordinates that it will end with, learnt from the trials that went further.
 
 Formula: v_{k+1} = v_k + f_k(x, v_k), v_k a trial's coordinates at rung k (the end of the budget is the last), x its knobs in the unit
-cube, f_k extremely randomised trees (Geurts, Ernst & Wehenkel 2006, doi 10.1007/s10994-006-6226-1) over the trials known at both. Until
-``least`` are, f_k is 0. Without it a rung stops what only begins to shrink: an entropy-penalised trial in favour of a
-uniform quantiser, whose rate is at its end from the first epoch on.
+cube, f_k extremely randomised trees (Geurts, Ernst & Wehenkel 2006, doi 10.1007/s10994-006-6226-1) over the trials known at both; f_k is 0
+until ``least`` such trials are known. A trial is judged by the forecast of when it came to its rung. Without one a rung stops what only
+begins to shrink: an entropy-penalised trial in favour of a uniform quantiser, whose rate is at its end from the first epoch on.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def place(domains: Mapping[str, Float | Int | Categorical], draws: Mapping[str, 
     for name, domain in domains.items():
         value = draws.get(name)
         if isinstance(domain, Categorical):
-            found += [float(name in draws and value == choice) for choice in domain.choices]
+            found += [
+                float(name in draws and type(value) is type(choice) and value == choice) for choice in domain.choices
+            ]
         else:
             found.append(_ABSENT if value is None else unit(domain, value))
     return found

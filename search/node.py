@@ -52,7 +52,8 @@ def at_once() -> None:
 def _end(process: Any) -> None:
     below = []
     with suppress(psutil.NoSuchProcess):
-        below = psutil.Process(process.pid).children(recursive=True)
+        if process.poll() is None:  # else its number may be another's by now
+            below = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     for child in below:
         with suppress(psutil.NoSuchProcess):

@@ -1,6 +1,6 @@
 """Rungs: which trials go on, by Pareto rank of where they are heading (``forecast``). Nothing here knows Ray.
 
-At a rung the n networks recorded there are ordered: those that break no constraint first, then by front, and inside a front by
+At a rung the n networks recorded there are ordered: those that break no constraint now first, then by front, and inside a front by
 the epsilon-net; the best ceil(n / factor) go on, and with ``protect: all`` every member of the rung's front does. Schmucker et
 al. 2021, "Multi-objective Asynchronous Successive Halving", arXiv 2106.12639.
 """
@@ -194,7 +194,7 @@ class Ladder:
         for line in whole.splitlines():
             entry = json.loads(line)
             if (rung := self._rungs.get(entry["epoch"])) is not None:
-                rung.add(entry["vector"], entry["feasible"])
+                rung.add(entry["seen" if self.section.by == "now" and "seen" in entry else "vector"], entry["feasible"])
             if rung is not None or entry["epoch"] == self.epochs:
                 self._keep(entry)
 

@@ -326,7 +326,7 @@ def test_the_gradient_of_hints_reaches_the_student_alone():
     assert [p.grad for p in dense.parameters()] == [None, None]
 
 
-@pytest.mark.parametrize("hint", [Hint(lambda_=0, layers=["a"]), Hint()])
+@pytest.mark.parametrize("hint", [Hint(lambda_=0, layers=["a"]), Hint(lambda_=0)])
 def test_hints_of_no_strength_or_no_layer_ask_for_nothing(hint):
     step, asked = _followed({}, {})
     assert hint(step).item() == 0
@@ -371,6 +371,7 @@ def test_hints_from_layers_that_do_not_compare_are_refused(ours, words):
     [
         ({"lambda": -1}, "hint.lambda = -1: must be a finite number from 0"),
         ({"lambda": math.inf}, "hint.lambda = inf: must be a finite number from 0"),
+        ({}, "hint.layers = []: must name at least one layer"),
         ({"layers": "layer2"}, "hint.layers = 'layer2': must be a list of names"),
         ({"layers": ["layer2", 3]}, "hint.layers = ['layer2', 3]: must be a list of names"),
         ({"layers": None}, "hint.layers = None: must be a list of names"),
