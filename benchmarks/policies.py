@@ -164,7 +164,7 @@ class Ours:
 
 
 class Oracle(Ours):
-    """Its rungs judge trials by how they end: what no forecast can better."""
+    """Its rungs judge trials by how they end, as a perfect forecast would."""
 
     def moved(self, number: int, draws: Mapping[str, Any]) -> None:
         super().moved(number, draws)
