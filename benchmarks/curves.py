@@ -55,13 +55,7 @@ def record(
     table |= {"chance": opened.task.chance, "data": opened.task.data.name, "embedded": embedded}
     table |= {"metrics": METRICS, "configs": []}
     if path.exists():
-        before = read_table(path)
-        other = [key for key in ("changes", "data") if before[key] != table[key]]
-        if other:
-            raise SystemExit(
-                f"{path.name}: has {other[0]} = {before[other[0]]}, not {table[other[0]]}; --table names another"
-            )
-        table["configs"] = before["configs"]
+        table["configs"] = _configs_of(path, table)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=make_sampler("qmc", space))
     for number in range(count):
         draw = draw_from(study.ask())
@@ -79,6 +73,15 @@ def record(
         save(path, gzip.compress(json.dumps(table, separators=(",", ":")).encode(), mtime=0))
         slowest = max(slowest, time.time() - started)
         print(f"{number + 1}/{count}: {entry['seconds']} s, {curve[-1]}", flush=True)
+
+
+def _configs_of(path: Path, table: Mapping[str, Any]) -> list[Any]:
+    """What was recorded before, under the same settings."""
+    before = read_table(path)
+    for key in ("changes", "data"):
+        if before[key] != table[key]:
+            raise SystemExit(f"{path.name}: has {key} = {before[key]}, not {table[key]}; --table names another")
+    return list(before["configs"])
 
 
 def _curve(task: Any, config: Mapping[str, Any], state: Any) -> tuple[list[list[float]], str]:
