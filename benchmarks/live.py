@@ -40,7 +40,7 @@ def searched(folder: Path, seed: int, plain: bool, arguments: argparse.Namespace
     name = f"{'plain' if plain else 'ours'}-{seed}"
     if not (folder / name / "front.json").exists():
         shutil.rmtree(folder / name, ignore_errors=True)
-        rungs = None if plain else {"grace": 1, "factor": 3, "protect": "net"}
+        rungs = None if plain else {"grace": 1, "factor": 3, "protect": "net", "by": arguments.by}
         trials = arguments.trials * (1 if plain else MORE)
         changes = {"task.network": "mlp", "budget.epochs": arguments.epochs, "budget.trials": trials, "points": []}
         changes |= {"budget.rungs": rungs, "seed": seed}
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=20, help="whole ones that both may spend (20)")
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--by", choices=["heading", "now"], default="heading", help="how rungs rank trials")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
