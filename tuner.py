@@ -235,7 +235,7 @@ def _add_search(what: argparse._ArgumentGroup, much: argparse._ArgumentGroup) ->
         metavar="NAME",
         help="data set: digits, mnist, fashion_mnist, cifar10, cifar100, package.module:factory or a folder; an error where absent",
     )
-    what.add_argument("--sampler", metavar="NAME", help="auto, tpe, nsga2, nsga3, gp, qmc or random (auto)")
+    what.add_argument("--sampler", metavar="NAME", help="auto, ehvi, tpe, nsga2, nsga3, gp, qmc or random (auto)")
     what.add_argument("--seed", type=int, metavar="N", help="of everything that is drawn")
     what.add_argument(
         "--max-size", metavar="SIZE", help="of the file, such as 800B, 40kB or 1.5MB: larger ones are of no use"

@@ -136,7 +136,7 @@ class Scale:
 
     def coordinates(self, metrics: Mapping[Any, float]) -> list[float]:
         """The same beyond the corners too: what is worse than chance, or larger than the dense network, keeps its order."""
-        return [self._one(name, float(metrics[name])) for name in self.objectives]
+        return [self.coordinate(name, float(metrics[name])) for name in self.objectives]
 
     @property
     def reference(self) -> list[float]:
@@ -147,7 +147,8 @@ class Scale:
         """Hypervolume of networks, in [0, 1]."""
         return hypervolume(np.array([self(m) for m in members]).reshape(-1, len(self.objectives)), self.reference)
 
-    def _one(self, name: str, value: float) -> float:
+    def coordinate(self, name: str, value: float) -> float:
+        """One of them."""
         dense = self.dense.get(name, 1.0)
         if name == "accuracy":
             return (dense - value) / max(dense - self.chance, 1e-9)

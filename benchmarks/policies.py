@@ -34,14 +34,17 @@ def policies() -> dict[str, Callable[[Recorded, int], Any]]:
     except ImportError:
         pass
     ours: dict[str, Callable[[Recorded, int], Any]] = {
-        "ours": lambda r, s: Ours(r, s, "net"),
-        "ours, all of the front protected": lambda r, s: Ours(r, s, "all"),
-        "ours, stopped trials left out": lambda r, s: Ours(r, s, "net", "left_out"),
-        "ours, all protected, stopped left out": lambda r, s: Ours(r, s, "all", "left_out"),
+        "ours": lambda r, s: Among(r, s, "net"),
+        "ours, points moved": lambda r, s: Ours(r, s, "net"),
+        "ours, all of the front protected": lambda r, s: Among(r, s, "all"),
+        "ours, judged as they are": lambda r, s: Among(r, s, "net", by="now"),
+        "ours, no rungs": lambda r, s: Among(r, s, None),
         "ours, random points": lambda r, s: Ours(r, s, "net", sampler="random"),
-        "ours, judged as they are": lambda r, s: Ours(r, s, "net", by="now"),
-        "ours, were all ends known": lambda r, s: Oracle(r, s, "net"),
-        "ours, no rungs": lambda r, s: Ours(r, s, None),
+        "ours, tpe": lambda r, s: Ours(r, s, "net", sampler="tpe"),
+        "ours, tpe, all of the front protected": lambda r, s: Ours(r, s, "all", sampler="tpe"),
+        "ours, tpe, judged as they are": lambda r, s: Ours(r, s, "net", sampler="tpe", by="now"),
+        "ours, tpe, stopped trials left out": lambda r, s: Ours(r, s, "net", "left_out", sampler="tpe"),
+        "ours, tpe, were all ends known": lambda r, s: Oracle(r, s, "net", sampler="tpe"),
     }
     return found | ours
 
@@ -142,7 +145,8 @@ class Ours:
     ) -> None:
         space = recorded.seeded(seed, protect, sampler, by)
         self.recorded = recorded
-        self.searcher = StudySearch(space, optuna.storages.InMemoryStorage(), Clock(), WORKERS, stopped=stopped)
+        storage = optuna.storages.InMemoryStorage()
+        self.searcher = StudySearch(space, storage, Clock(), WORKERS, scale=recorded.scale, stopped=stopped)
 
     def suggest(self, number: int) -> dict[str, Any]:
         self.searcher.suggest(str(number))
@@ -161,6 +165,22 @@ class Ours:
         if not report["failed"]:
             self.goes_on(number, report)
         self.searcher.on_trial_complete(str(number), dict(report))
+
+
+class Among(Ours):
+    """Its sampler knows which configurations there are, as it knows a space: what it suggests need not be moved."""
+
+    def __init__(self, recorded: Recorded, *about: Any, **more: Any) -> None:
+        super().__init__(recorded, *about, **more)
+        self.free = list(recorded.draws)
+
+    def suggest(self, number: int) -> dict[str, Any]:
+        self.searcher.study.sampler.among = self.free
+        return super().suggest(number)
+
+    def moved(self, number: int, draws: Mapping[str, Any]) -> None:
+        super().moved(number, draws)
+        self.free = [other for other in self.free if other is not draws]
 
 
 class Oracle(Ours):

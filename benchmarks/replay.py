@@ -13,11 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from analysis.pareto import NEAR_CHANCE, Scale, front_mask, hypervolume
-from search.forecast import unit
-from search.samplers import span
+from search.distributions import distribution
 from search_spaces import Space
 from search_spaces.domains import Categorical, Float, Int
 from search_spaces.sections import Rungs
@@ -38,7 +36,7 @@ class Recorded:
         self.changes = {**table["changes"], "budget.trials": trials, "objectives": ways, "points": []}
         self.space = self.seeded(0)
         self.domains = self.space.draws()
-        self.distributions = {name: _distribution(domain) for name, domain in self.domains.items()}
+        self.distributions = {name: distribution(domain) for name, domain in self.domains.items()}
         self.places = np.array([self._place(draws) for draws in self.draws])
 
     def seeded(self, seed: int, protect: str | None = None, sampler: str = "auto", by: str = "heading") -> Space:
@@ -71,16 +69,10 @@ class Recorded:
         return [_unit(domain, draws.get(name)) for name, domain in self.domains.items()]
 
 
-def _distribution(domain: Float | Int | Categorical) -> BaseDistribution:
-    if isinstance(domain, Categorical):
-        return CategoricalDistribution(domain.choices)
-    return FloatDistribution(**span(domain)) if isinstance(domain, Float) else IntDistribution(**span(domain))
-
-
 def _unit(domain: Float | Int | Categorical, value: Any) -> float:
     if value is None:
         return -1.0
-    return float(domain.choices.index(value)) if isinstance(domain, Categorical) else unit(domain, value)
+    return float(domain.choices.index(value)) if isinstance(domain, Categorical) else domain.share(value)
 
 
 def replay(recorded: Recorded, policy: Any, budget: int) -> tuple[np.ndarray, dict[str, int]]:

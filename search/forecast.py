@@ -8,7 +8,6 @@ begins to shrink: an entropy-penalised trial in favour of a uniform quantiser, w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from search_spaces.domains import Categorical, Float, Int
 
-__all__ = ["Forecast", "place", "unit"]
+__all__ = ["Forecast", "place"]
 
 _TREES, _LATEST = 24, 500
 _ABSENT = -0.5
@@ -34,14 +33,8 @@ def place(domains: Mapping[str, Float | Int | Categorical], draws: Mapping[str, 
                 float(name in draws and type(value) is type(choice) and value == choice) for choice in domain.choices
             ]
         else:
-            found.append(_ABSENT if value is None else unit(domain, value))
+            found.append(_ABSENT if value is None else domain.share(value))
     return found
-
-
-def unit(domain: Float | Int, value: float) -> float:
-    """Where a number lies in its domain, from 0 to 1; 0 where that is one point."""
-    low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high, value))
-    return (at - low) / ((high - low) or 1.0)
 
 
 class Forecast:
@@ -67,6 +60,18 @@ class Forecast:
                 found = found + np.mean([tree.tree_.predict(row).reshape(-1) for tree in trees], axis=0)
             epoch = after
         return [float(x) for x in found]
+
+    def ends(self) -> dict[str, list[float]]:
+        """By trial: what it ended with, or, from the last rung that it came to, will end with."""
+        found: dict[str, list[float]] = {}
+        for epoch, known in self._known.items():
+            found |= known
+            trees = self._trees(epoch, self.steps[epoch]) if epoch in self.steps and found else None
+            if trees:
+                rows = np.array([[*self._places[name], *vector] for name, vector in found.items()], dtype=np.float32)
+                gains = np.mean([tree.tree_.predict(rows).reshape(len(rows), -1) for tree in trees], axis=0)
+                found = dict(zip(found, (rows[:, -gains.shape[1] :] + gains).tolist(), strict=True))
+        return found
 
     def _trees(self, epoch: int, after: int) -> Any:
         both = [name for name in self._known[after] if name in self._known[epoch]]

@@ -160,6 +160,10 @@ class Ladder:
         """What a trial was told at a rung, None where nothing."""
         return self._told.get((trial_id, epoch))
 
+    def ends(self) -> dict[str, list[float]]:
+        """By trial that came to a rung: the coordinates that it ended with, or is heading for; none where trials are judged as they are."""
+        return self._forecast.ends()
+
     def sizes(self) -> dict[int, int]:
         """By epoch: how many were recorded."""
         return {epoch: len(rung) for epoch, rung in self._rungs.items()}

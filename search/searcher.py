@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,12 +20,15 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from analysis.pareto import Scale
 from search.clock import Clock
+from search.distributions import span
+from search.ehvi import Outlook
 from search.forecast import place
 from search.outcome import Outcome, outcome_of
 from search.preflight import Preflight
 from search.rungs import Ladder
-from search.samplers import choose, make_sampler, span
+from search.samplers import choose, make_sampler, plain_outlook
 from search_spaces import Space
 from search_spaces.domains import Categorical, Float, Int
 
@@ -68,7 +72,7 @@ class StudySearch(OptunaSearch):
 
     Trials that could not finish before the deadline are not started. ``choice`` is the sampler, and why ``auto`` took it.
     ``ladder``: the rungs, None where the space has none; ``limits`` what a network must keep. ``stopped``: whether the sampler is
-    told the last vector of a trial that ended early, or learns from finished ones alone.
+    told the last vector of a trial that ended early, or learns from finished ones alone. ``scale``: that of the study's hypervolume.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class StudySearch(OptunaSearch):
         concurrent: int,
         folder: Path | None = None,
         preflight: Preflight | None = None,
+        scale: Scale | None = None,
         stopped: Stopped = "told",
     ) -> None:
         self.preflight = preflight
@@ -86,14 +91,17 @@ class StudySearch(OptunaSearch):
         self.objectives, self.limits = list(space.file.objectives), space.file.constraints
         rungs, epochs = space.file.budget.rungs, space.file.budget.epochs
         self.ladder = Ladder(rungs, epochs, folder / RUNGS if folder else None) if rungs else None
-        self.choice = choose(space, concurrent, clock.trial_seconds)
+        outlook = plain_outlook(space) if scale is None else Outlook(scale)
+        if self.ladder is not None:
+            outlook = replace(outlook, ends=self.ladder.ends)
+        self.choice = choose(space, concurrent, outlook)
         self._began: dict[str, float] = {}
         self._ended = 0
         super().__init__(
             space=self._unused,
             metric=self.objectives,
             mode=list(space.file.objectives.values()),
-            sampler=make_sampler(self.choice.name, space, concurrent),
+            sampler=make_sampler(self.choice.name, space, concurrent, outlook),
             study_name=space.name,
             storage=storage,
         )

@@ -241,7 +241,7 @@ class _Study:
         )
         preflight.history = history
         searcher = StudySearch(
-            space, open_storage(self.folder.path), clock, plan.concurrent, self.folder.path, preflight
+            space, open_storage(self.folder.path), clock, plan.concurrent, self.folder.path, preflight, archive.scale
         )
         self.say(str(searcher.choice))
         progress = Progress(archive, clock, space.trials, self.view)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +82,7 @@ def _nearest(domain: Float | Int | Categorical, value: Any) -> Any:
         return value if any(value == c and type(value) is type(c) for c in domain.choices) else None
     if type(value) not in (int, float):
         return None
-    near = min(max(value, domain.low), domain.high)
-    if domain.step is not None:
-        low, high, step = (Decimal(str(number)) for number in (domain.low, domain.high, domain.step))
-        steps = min(round((Decimal(str(near)) - low) / step), int((high - low) // step))
-        near = float(low + steps * step)
-    return round(near) if isinstance(domain, Int) else float(near)
+    return domain.nearest(value)
 
 
 def _existing(space: Space, kept: Mapping[str, Any]) -> dict[str, Any]:

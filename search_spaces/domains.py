@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -37,6 +39,18 @@ class Float(Strict):
         """The values at which the domain's ends are tried."""
         return [self.low, self.high]
 
+    def share(self, value: float) -> float:
+        """Where a value lies in the range, from 0 to 1, of its logarithm with ``log``; 0 where the range is one point."""
+        return _share(self, value)
+
+    def at(self, share: float) -> float:
+        """The value there, the nearest that the domain has."""
+        return self.nearest(_at(self, share))
+
+    def nearest(self, value: float) -> float:
+        """The nearest value that the domain has."""
+        return float(_nearest(self, value))
+
 
 class Int(Strict):
     """A whole number in [low, high], likewise."""
@@ -55,6 +69,18 @@ class Int(Strict):
     def probes(self) -> list[Any]:
         """The values at which the domain's ends are tried."""
         return [self.low, self.high]
+
+    def share(self, value: float) -> float:
+        """Where a value lies in the range, from 0 to 1, of its logarithm with ``log``; 0 where the range is one point."""
+        return _share(self, value)
+
+    def at(self, share: float) -> int:
+        """The value there, the nearest that the domain has."""
+        return self.nearest(_at(self, share))
+
+    def nearest(self, value: float) -> int:
+        """The nearest value that the domain has."""
+        return round(_nearest(self, value))
 
 
 class Categorical(Strict):
@@ -118,6 +144,26 @@ Domain = Annotated[
     ),
 ]
 Draw = Callable[[str, "Float | Int | Categorical"], Any]
+
+
+def _share(domain: Float | Int, value: float) -> float:
+    low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high, value))
+    return (at - low) / ((high - low) or 1.0)
+
+
+def _at(domain: Float | Int, share: float) -> float:
+    low, high = (math.log(x) if domain.log else float(x) for x in (domain.low, domain.high))
+    value = low + min(max(share, 0.0), 1.0) * (high - low)
+    return math.exp(value) if domain.log else value
+
+
+def _nearest(domain: Float | Int, value: float) -> float:
+    near = min(max(value, domain.low), domain.high)
+    if domain.step is None:
+        return near
+    low, high, step = (Decimal(str(number)) for number in (domain.low, domain.high, domain.step))
+    steps = min(round((Decimal(str(near)) - low) / step), int((high - low) // step))
+    return float(low + steps * step)
 
 
 def _check_range(domain: Any) -> Any:

@@ -33,7 +33,7 @@ DIRECTIONS: dict[str, Literal["max", "min"]] = {
     "rel_bops_dense": "min",
     **dict.fromkeys(OWN, "min"),
 }
-SamplerName = Literal["auto", "tpe", "nsga2", "nsga3", "gp", "qmc", "random"]
+SamplerName = Literal["auto", "ehvi", "tpe", "nsga2", "nsga3", "gp", "qmc", "random"]
 _Kind = TypeVar("_Kind")
 assert set(DIRECTIONS) <= {*METRIC_NAMES, *OWN}
 

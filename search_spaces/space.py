@@ -32,6 +32,9 @@ from tasks.task import TaskSpec
 __all__ = ["Space", "available", "find_space", "validated"]
 
 
+_NEVER = object()  # what a knob has that does not exist
+
+
 @dataclass(frozen=True)
 class Space:
     """``file`` is the validated content, ``raw`` what was read, ``changes`` the flags laid over it (dotted key to value)."""
@@ -176,12 +179,13 @@ class Space:
         return ordered
 
     def _active(self, name: str, point: Mapping[str, Any]) -> bool:
-        defaults = valid_names(self.method, self.file.penalties)
-        settings = self._settings().with_point(point)
         for other, wanted in (self.file.search[name].when or {}).items():
-            absent = other in self.file.search and other not in point
-            value = settings.value(other, defaults.get(other))
-            if absent or value not in (wanted if isinstance(wanted, list) else [wanted]):
+            if other in self.file.search:
+                value = point.get(other, _NEVER)
+            else:
+                known = valid_names(self.method, self.file.penalties)
+                value = self._settings().with_point(point).value(other, known.get(other))
+            if value not in (wanted if isinstance(wanted, list) else [wanted]):
                 return False
         return True
 

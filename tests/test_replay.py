@@ -31,7 +31,7 @@ def test_a_suggestion_that_was_moved_is_all_that_anybody_knows(recorded):
     assert trial.params == recorded.draws[number]
 
 
-@pytest.mark.parametrize("name", ["ours", "ours, judged as they are", "ours, were all ends known", "random"])
+@pytest.mark.parametrize("name", ["ours", "ours, judged as they are", "ours, tpe, were all ends known", "random"])
 def test_a_replay_spends_its_budget_and_finds_more_and_more(recorded, name):
     curve, counts = replay(recorded, policies()[name](recorded, 0), 6 * 27)
     assert counts["spent"] == 6 * 27

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.forecast import Forecast, place, unit
+from search.forecast import Forecast, place
 from search.rungs import Ladder
 from search_spaces.domains import Categorical, Float, Int
 from search_spaces.sections import Rungs
@@ -48,6 +48,24 @@ def test_steps_that_nobody_went_add_nothing(objectives):
     assert forecast.heading(3, [0.1], [0.6] * objectives) == [0.6] * objectives
 
 
+def test_ends_are_where_all_trials_are_heading():
+    """From the last rung that each came to; what ended stays as it was."""
+    random = np.random.default_rng(0)
+    forecast = Forecast([1, 3, 9], 3)
+    for number in range(12):
+        where, value = [number / 12], 0.5 + 0.5 * random.random()
+        for step, epoch in enumerate((1, 3, 9)[: 3 - number % 3]):
+            forecast.record(f"t{number}", epoch, where, [value - 0.2 * step, value])
+    ends = forecast.ends()
+    assert set(ends) == {f"t{number}" for number in range(12)}
+    for number in range(12):
+        epoch = (9, 3, 1)[number % 3]
+        heading = forecast.heading(epoch, [number / 12], forecast._known[epoch][f"t{number}"])
+        assert ends[f"t{number}"] == pytest.approx(heading, abs=1e-6)
+        assert epoch < 9 or ends[f"t{number}"] == forecast._known[9][f"t{number}"]
+    assert Forecast([1, 9], 3).ends() == {}
+
+
 def test_it_learns_from_a_tenth_more():
     """Trees of ten trials are kept for the eleventh, and grown anew for the twelfth."""
     forecast = Forecast([1, 9], 10)
@@ -69,7 +87,6 @@ def test_a_place_has_an_axis_a_choice_and_what_is_absent_lies_outside():
     }
     assert place(domains, {"kind": "b", "rate": 1e-3, "bits": 5}) == pytest.approx([0, 1, 0.5, 0.75])
     assert place(domains, {"bits": 2}) == [0, 0, -0.5, 0]
-    assert unit(Int(type="int", low=3, high=3), 3) == 0
 
 
 def test_a_rung_judges_by_where_trials_are_heading(tmp_path):

@@ -14,8 +14,11 @@ from optuna.samplers import GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState
 
 import tuner
+from analysis.pareto import Scale
 from search.clock import Clock
-from search.samplers import SAMPLERS, choose, make_sampler, span
+from search.distributions import span
+from search.ehvi import EhviSampler, Outlook
+from search.samplers import SAMPLERS, choose, make_sampler
 from search.searcher import StudySearch, draw_from, open_storage
 from search_spaces import Space
 from search_spaces.domains import Float, Int
@@ -213,44 +216,52 @@ FLAT = {"max_bits": {"type": "int", "low": 4, "high": 8}, "base.lr": {"type": "f
 
 
 @pytest.mark.parametrize(
-    ("trials", "objectives", "search", "concurrent", "seconds", "name"),
+    ("trials", "objectives", "search", "concurrent", "name"),
     [
-        (6, 2, FLAT, 1, 0, "qmc"),
-        (7, 2, FLAT, 1, 0, "tpe"),
-        (6, 2, SEARCH, 2, 900, "qmc"),
-        (16, 2, FLAT, 16, 900, "qmc"),
-        (17, 2, FLAT, 16, 0, "tpe"),
-        (19, 2, FLAT, 1, 900, "tpe"),
-        (20, 2, FLAT, 1, 60, "gp"),
-        (20, 2, FLAT, 1, 59, "tpe"),
-        (20, 2, FLAT, 2, 119, "tpe"),
-        (200, 3, FLAT, 8, 480, "gp"),
-        (200, 3, FLAT, 9, 9000, "tpe"),
-        (201, 2, FLAT, 1, 900, "tpe"),
-        (40, 2, SEARCH, 1, 900, "tpe"),
-        (1000, 2, FLAT, 4, 900, "tpe"),
-        (1001, 2, FLAT, 4, 900, "nsga2"),
-        (1001, 3, FLAT, 4, 900, "nsga3"),
-        (1001, 3, SEARCH, 4, 900, "tpe"),
+        (6, 2, FLAT, 1, "qmc"),
+        (7, 2, FLAT, 1, "ehvi"),
+        (6, 2, SEARCH, 2, "qmc"),
+        (16, 2, FLAT, 16, "qmc"),
+        (17, 2, FLAT, 16, "ehvi"),
+        (40, 2, SEARCH, 1, "ehvi"),
+        (1000, 3, FLAT, 4, "ehvi"),
+        (1001, 2, FLAT, 4, "nsga2"),
+        (1001, 3, FLAT, 4, "nsga3"),
+        (1001, 3, SEARCH, 4, "tpe"),
     ],
 )
-def test_auto(space_of, trials, objectives, search, concurrent, seconds, name):
+def test_auto(space_of, trials, objectives, search, concurrent, name):
     space = space_of("auto", objectives, search, budget={"trials": trials, "epochs": 2})
-    choice = choose(space, concurrent, seconds)
+    choice = choose(space, concurrent)
     assert choice.name == name
     assert str(choice).startswith(f"sampler {name} (auto: ")
     assert space.resolved()["sampler"] == "auto"
 
 
+@pytest.mark.parametrize(
+    ("constraints", "objectives", "name"),
+    [
+        ({"max_gops": 0.1}, 2, "tpe"),
+        ({"max_gops": 0.1}, 3, "ehvi"),
+        ({"min_accuracy": 0.5, "max_size": "20kB"}, 2, "ehvi"),
+    ],
+)
+def test_auto_takes_ehvi_where_constraints_are_on_objectives(space_of, constraints, objectives, name):
+    space = space_of("auto", objectives, constraints=constraints, budget={"trials": 40, "epochs": 2})
+    dense = {"accuracy": 0.9, "rate": 32.0, "size": 40_000.0, "gops": 0.2}
+    outlook = Outlook(Scale(list(space.file.objectives), dense, 0.1))
+    assert choose(space, 1, outlook).name == name
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_that_was_named_is_taken(space_of, name):
-    assert str(choose(space_of(name), 64, 9000)) == f"sampler {name}"
+    assert str(choose(space_of(name), 64)) == f"sampler {name}"
 
 
 def test_the_searcher_takes_what_auto_chose(search_in, space_of):
     searcher = search_in(space_of("auto", search=FLAT, budget={"trials": 9, "epochs": 2}))
-    assert searcher.choice.name == "tpe"
-    assert isinstance(searcher.study.sampler, TPESampler)
+    assert searcher.choice.name == "ehvi"
+    assert isinstance(searcher.study.sampler, EhviSampler)
 
 
 def test_there_is_one_list_of_names():

@@ -1,4 +1,8 @@
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from search_spaces.domains import Categorical, Domain, Float, Int, Template
@@ -96,3 +100,33 @@ def test_a_domain_does_not_change():
     domain = DOMAIN.validate_python({"type": "int", "low": 0, "high": 1})
     with pytest.raises(ValidationError, match="frozen"):
         domain.low = -1
+
+
+@st.composite
+def ranges(draw):
+    """Numbers that a knob may have, of both kinds, with logarithm or grid."""
+    kind, shape = draw(st.sampled_from(["float", "int"])), draw(st.sampled_from(["plain", "log", "step"]))
+    number = st.integers(1, 1000) if kind == "int" else st.floats(1e-6, 1e3)
+    low, span = draw(number), draw(number)
+    step = {"step": draw(number)} if shape == "step" else {}
+    return DOMAIN.validate_python({"type": kind, "low": low, "high": low + span, "log": shape == "log", **step})
+
+
+@given(ranges(), st.floats(-0.5, 1.5))
+def test_every_share_of_a_range_is_a_value_that_it_has(domain, share):
+    value = domain.at(share)
+    assert type(value) is type(domain.low)
+    assert domain.low <= value <= domain.high
+    assert domain.nearest(value) == value
+    if domain.step is not None:
+        steps = (value - domain.low) / domain.step
+        assert math.isclose(steps, round(steps), abs_tol=1e-6)
+    elif isinstance(domain, Float):
+        assert math.isclose(domain.share(value), min(max(share, 0.0), 1.0), abs_tol=1e-6)
+
+
+def test_shares_are_of_the_logarithm_where_it_is_drawn():
+    assert Float(type="float", low=1e-4, high=1e-2, log=True).share(1e-3) == pytest.approx(0.5)
+    assert Float(type="float", low=0.0, high=4.0).share(1.0) == 0.25
+    assert Int(type="int", low=3, high=3).share(3) == 0
+    assert Int(type="int", low=1, high=100, log=True).at(0.5) == 10

@@ -1,0 +1,75 @@
+"""What the knobs lead to: a Gaussian process an objective.
+
+Formula: y_j(x) ~ GP(m_j, s_j^2 Matern_{5/2}(x, x'; l_j) + noise), a length l a knob, by maximum likelihood (Rasmussen & Williams 2006, "Gaussian
+Processes for Machine Learning", eqs 2.23, 2.24 and 5.8); the objectives are independent.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Surrogate"]
+
+_AGAIN = 1.15  # lengths are learnt anew from so many times as many points; in between those known are used
+_LEAST = 0.02  # what differs by less counts as equal
+_JITTER = 1e-8
+
+Points = NDArray[np.float64]
+
+
+class Surrogate:
+    """Learns (n, d) places -> (n, m) values."""
+
+    def __init__(self) -> None:
+        self._kernels: list[Any] = []
+        self._seen = 0
+        self._models: list[Any] = []
+
+    def fit(self, places: Points, values: Points) -> None:
+        """From all that is known now."""
+        self._places, self._mean = places, values.mean(0)
+        self._spread = np.maximum(values.std(0), _LEAST)
+        self._values = (values - self._mean) / self._spread
+        anew = len(places) > self._seen * _AGAIN
+        self._models = [self._model(j, anew) for j in range(values.shape[1])]
+        if anew:
+            self._kernels, self._seen = [model.kernel_ for model in self._models], len(places)
+
+    def believe(self, places: Points) -> Points:
+        """Take what is expected there for known, and say what that is (kriging believer: Ginsbourger et al. 2010,
+        doi 10.1007/978-3-642-10701-6_6)."""
+        expected = self.predict(places)[0]
+        self._places = np.vstack([self._places, places])
+        self._values = np.vstack([self._values, (expected - self._mean) / self._spread])
+        self._models = [self._model(j, False) for j in range(len(self._models))]
+        return expected
+
+    def predict(self, places: Points) -> tuple[Points, Points]:
+        """(n, d) -> (n, m) means, and (n, m) standard deviations without the measurements' own noise."""
+        found = [model.predict(places, return_std=True) for model in self._models]
+        noise = np.array([model.kernel_.k2.noise_level for model in self._models])
+        means, spreads = (np.column_stack(rows) for rows in zip(*found, strict=True))
+        return means * self._spread + self._mean, np.sqrt(np.maximum(spreads**2 - noise, 0.0)) * self._spread
+
+    def _model(self, column: int, anew: bool) -> Any:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.gaussian_process import GaussianProcessRegressor
+
+        kernel = self._kernels[column] if self._kernels else _kernel(self._places.shape[1])
+        search = {"optimizer": "fmin_l_bfgs_b" if anew else None, "random_state": 0}
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # lengths at their ends, or a search cut short: used all the same
+            return GaussianProcessRegressor(kernel, alpha=_JITTER, **search).fit(self._places, self._values[:, column])
+
+
+def _kernel(knobs: int) -> Any:
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    shape = ConstantKernel(1.0, (0.1, 10.0)) * Matern([0.5] * knobs, (0.1, 5.0), nu=2.5)
+    return shape + WhiteKernel(1e-2, (1e-4, 0.3))

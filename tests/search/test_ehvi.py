@@ -1,0 +1,187 @@
+"""The sampler ehvi: its improvement is held to the hypervolume, and its points to functions whose best is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from analysis.pareto import Scale, hypervolume
+from search.ehvi import EhviSampler, Outlook, corner, improvement
+from search.searcher import draw_from
+from search_spaces import Space
+from search_spaces.limits import Constraints
+
+DENSE = {"accuracy": 0.9, "rate": 32.0, "size": 40_000.0, "gops": 0.08}
+
+
+def points_of(width):
+    rows = st.lists(st.floats(0, 1.3).map(lambda x: round(x, 2)), min_size=width, max_size=width)
+    return st.lists(rows, max_size=8).map(lambda found: np.array(found).reshape(-1, width))
+
+
+@given(st.sampled_from([2, 3]).flatmap(lambda m: st.tuples(points_of(m), points_of(m), st.just(m))), st.floats(0.4, 1))
+@settings(deadline=None)
+def test_improvement_is_what_hypervolume_gains(points, top):
+    front, others, width = points
+    reference = [top] * width
+    gains = improvement(front, others, reference)
+    before = hypervolume(front, reference)
+    assert gains == pytest.approx([hypervolume(np.vstack([front, p]), reference) - before for p in others], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("limits", "objectives", "expected"),
+    [
+        ({}, ["accuracy", "rate"], [0.9375, 1.0]),
+        ({"min_accuracy": 0.82}, ["accuracy", "rate"], [0.1, 1.0]),
+        ({"min_accuracy": 0.0}, ["accuracy", "size"], [0.9375, 1.0]),
+        ({"max_size": 4000}, ["accuracy", "size"], [0.9375, 2 / 3]),
+        ({"max_size": "4kB"}, ["rate", "accuracy"], [2 / 3, 0.9375]),
+        ({"max_size": 4e9}, ["accuracy", "rate"], [0.9375, 1.0]),
+        ({"max_gops": 0.008}, ["accuracy", "rate", "gops"], [0.9375, 1.0, 2 / 3]),
+        ({"max_gops": 0.008}, ["accuracy", "rate"], None),
+        ({"max_size": 4000}, ["accuracy", "gops"], None),
+        ({"min_accuracy": 0.5}, ["rate", "gops"], None),
+    ],
+)
+def test_constraints_move_the_corner(limits, objectives, expected):
+    found = corner(Scale(objectives, DENSE, 0.1), Constraints.model_validate(limits))
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+# points
+
+SEARCH = {
+    "learnable_bit": {"type": "categorical", "choices": [True, False]},
+    "max_bits": {"type": "int", "low": 2, "high": 8, "when": {"learnable_bit": True}},
+    "dz.weight_decay": {"type": "float", "low": 1e-3, "high": 10, "log": True},
+    "init_deadzone_logit": {"type": "float", "low": 0.0, "high": 2.0},
+}
+
+
+def metrics_of(draws):
+    """A front from 0.9 at a rate of 8 to 0.7 at one of 0.1, of trials with learnt bits and a logit of 1.5."""
+    strength = math.log10(draws["dz.weight_decay"] / 1e-3) / 4
+    miss = 2 * (draws["init_deadzone_logit"] - 1.5) ** 2 + 0.05 * abs(draws.get("max_bits", 12) - 5)
+    return {"accuracy": max(0.1, 0.9 - 0.2 * strength**2 - 0.1 * miss), "rate": 8 * 80**-strength * (1 + miss)}
+
+
+@pytest.fixture
+def study_of(smoke_space):
+    """A study with a sampler; ``ask`` gives the draws of a trial."""
+
+    def make(seed=0, ends=dict, **sections):
+        space = Space.from_raw("toy", "toy.yaml", {**smoke_space().raw, "search": SEARCH, "seed": seed, **sections})
+        scale = Scale(["accuracy", "rate"], DENSE, 0.1)
+        sampler = EhviSampler(space, Outlook(scale, ends))
+        study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+
+        def ask():
+            trial = study.ask()
+            trial.set_user_attr("trial_id", f"t{trial.number}")
+            space.point(draw_from(trial))
+            return trial
+
+        return study, ask, scale
+
+    return make
+
+
+def tell(study, trial):
+    found = metrics_of(trial.params)
+    study.tell(trial, [found["accuracy"], found["rate"]])
+    return found
+
+
+@pytest.mark.slow
+def test_it_finds_in_30_trials_what_chance_does_not_in_120(study_of):
+    def reached(seed, model, count):
+        study, ask, scale = study_of(seed)
+        study.sampler = study.sampler if model else optuna.samplers.RandomSampler(seed=seed)
+        return scale.hypervolume([tell(study, ask()) for _ in range(count)])
+
+    ours, chance = ([reached(seed, *how) for seed in range(3)] for how in ((True, 30), (False, 120)))
+    assert min(ours) > max(chance)
+
+
+def test_points_are_drawn_at_random_until_six_trials_are_known(study_of):
+    study, ask, _ = study_of()
+    trials = [ask() for _ in range(8)]
+    assert study.sampler.sample_relative(study, trials[0], {}) == {}
+    for trial in trials[:5]:
+        tell(study, trial)
+    wanted = study.sampler.infer_relative_search_space(study, trials[0])
+    assert set(wanted) == {"learnable_bit", "max_bits", "dz.weight_decay", "init_deadzone_logit"}
+    assert study.sampler.sample_relative(study, trials[7], wanted) == {}
+    tell(study, trials[5])
+    assert study.sampler.sample_relative(study, trials[7], wanted)
+
+
+def test_trials_asked_for_at_once_differ(study_of):
+    study, ask, _ = study_of()
+    for _ in range(10):
+        tell(study, ask())
+    places = np.array([study.sampler._place(ask().params) for _ in range(6)])
+    apart = np.abs(places[:, None] - places[None]).max(2) + np.eye(6)
+    assert apart.min() > 0.05
+
+
+@pytest.mark.parametrize("end", ["failed", "refused"])
+def test_where_trials_fail_none_are_tried_again_and_again(study_of, end):
+    """All with a strong decay end so, where the front's small end would be."""
+    study, ask, _ = study_of()
+    tried = []
+    for _ in range(26):
+        trial = ask()
+        tried.append(trial.params["dz.weight_decay"] > 0.1)
+        if tried[-1]:
+            trial.set_user_attr("end", end)
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            tell(study, trial)
+    assert sum(tried[10:]) <= 6
+
+
+def test_a_stopped_trial_counts_as_what_it_is_heading_for(study_of):
+    """All were told a bad vector; the outlook says which are heading for a good one."""
+    heading = {}
+    study, ask, scale = study_of(ends=lambda: heading)
+    asked = []
+    for number in range(20):
+        trial = ask()
+        asked.append(trial.params["init_deadzone_logit"])
+        heading[f"t{number}"] = scale.coordinates(metrics_of(trial.params))
+        study.tell(trial, [0.3, 30.0])
+    assert np.mean([abs(logit - 1.5) for logit in asked[12:]]) < np.mean([abs(logit - 1.5) for logit in asked[:6]])
+    assert np.mean([abs(logit - 1.5) for logit in asked[12:]]) < 0.3
+
+
+def test_constraints_that_nothing_keeps_yet_are_headed_for(study_of):
+    study, ask, _ = study_of(constraints={"min_accuracy": 0.88})
+    found = [tell(study, ask())["accuracy"] for _ in range(16)]
+    assert max(found[10:]) >= 0.88
+    assert np.mean(found[10:]) > np.mean(found[:6])
+
+
+def test_among_few_points_it_takes_those_alone(study_of):
+    study, ask, _ = study_of()
+    few = [{"learnable_bit": False, "dz.weight_decay": 10.0**-k, "init_deadzone_logit": 1.0} for k in range(4)]
+    for _ in range(6):
+        tell(study, ask())
+    study.sampler.among = few
+    assert ask().params in few
+
+
+def test_a_copy_can_be_seeded_apart(study_of):
+    study, ask, _ = study_of()
+    for _ in range(6):
+        tell(study, ask())
+    before = study.sampler._random.bit_generator.state
+    study.sampler.reseed_rng()
+    assert study.sampler._random.bit_generator.state != before
