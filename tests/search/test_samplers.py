@@ -89,8 +89,8 @@ def searched(searcher, count, at_once=1):
     return points
 
 
-# gp fits a model for every point
-BY_COST = [pytest.param(name, marks=pytest.mark.slow) if name == "gp" else name for name in SAMPLERS]
+# these two fit a model for every point
+BY_COST = [pytest.param(name, marks=pytest.mark.slow) if name in ("gp", "ehvi") else name for name in SAMPLERS]
 
 
 @pytest.mark.parametrize("sampler", BY_COST)
