@@ -43,7 +43,7 @@ def searched(folder: Path, seed: int, plain: bool, arguments: argparse.Namespace
         rungs = None if plain else {"grace": 1, "factor": 3, "protect": "net", "by": arguments.by}
         trials = arguments.trials * (1 if plain else MORE)
         changes = {"task.network": "mlp", "budget.epochs": arguments.epochs, "budget.trials": trials, "points": []}
-        changes |= {"budget.rungs": rungs, "seed": seed}
+        changes |= {"budget.rungs": rungs, "seed": seed, "sampler": "auto" if plain else arguments.sampler}
         space = Space.load(SPACE, changes).embedded()
         search.searcher.make_sampler = (lambda *_: optuna.samplers.TPESampler(seed=seed)) if plain else make_sampler
         started = time.perf_counter()
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--by", choices=["heading", "now"], default="heading", help="how rungs rank trials")
+    parser.add_argument("--sampler", default="auto", help="of ours")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)

@@ -31,11 +31,13 @@ from search_spaces.limits import Constraints
 __all__ = ["EhviSampler", "Outlook", "corner", "improvement"]
 
 Points = NDArray[np.float64]
+Draws = Mapping[str, Any]
 
 _START = 6  # trials known before a model is asked
-_LATEST = 300  # of more trials the latest are learnt from
+_LATEST, _REFUSED = 300, 20  # of more trials the latest are learnt from, and their front
 _CANDIDATES, _NEIGHBOURS, _STEP = 1000, 250, 0.1
-_DRAWS = {2: 64, 3: 16}
+_DRAWS = {2: 64, 3: 32}
+_CLIPPED = (0.0, 1.2)  # how much worse than chance, or larger than the dense network, teaches nothing
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,13 @@ def improvement(front: Points, points: Points, reference: Sequence[float]) -> Po
         reached = np.flatnonzero(points[:, -1] < high)
         if high > low and len(reached):
             depth = high - np.maximum(low, points[reached, -1])
-            total[reached] += depth * improvement(inside[:number, :-1], points[reached, :-1], reference[:-1])
+            below = inside[:number, :-1]
+            total[reached] += depth * improvement(below[front_mask(below)], points[reached, :-1], reference[:-1])
     return total
 
 
 def corner(scale: Scale, limits: Constraints) -> list[float] | None:
-    """The worst that is of use: the scale's, and where the constraints are; None where one is on what is no objective."""
+    """The worst coordinates of use: better than chance, and what the constraints allow; None where one is on what is no objective."""
     found = dict.fromkeys(scale.objectives, 1.0)
     bounds: list[tuple[str, float | None]] = [("accuracy", limits.min_accuracy), ("gops", limits.max_gops)]
     if limits.max_size is not None and "size" not in found and {"rate", "size"} <= scale.dense.keys():
@@ -89,12 +92,11 @@ class EhviSampler(BaseSampler):
 
     def __init__(self, space: Space, outlook: Outlook) -> None:
         self.space, self.outlook, self.scale, self.domains = space, outlook, outlook.scale, space.draws()
-        self._random, self._start = np.random.default_rng(space.file.seed), RandomSampler(seed=space.file.seed)
-        self._surrogate, self._where = Surrogate(), dict[int, list[float]]()
+        self._seed, self._start, self._surrogate = space.file.seed, RandomSampler(seed=space.file.seed), Surrogate()
 
     def reseed_rng(self) -> None:
         """Other points than a copy's."""
-        self._random = np.random.default_rng()
+        self._seed = int(np.random.default_rng().integers(2**32))
         self._start.reseed_rng()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -108,69 +110,80 @@ class EhviSampler(BaseSampler):
 
     def sample_relative(self, study: Study, trial: FrozenTrial, wanted: dict[str, BaseDistribution]) -> dict[str, Any]:
         """The best candidate; nothing while too little is known."""
-        known, vectors, running = self._known(study.get_trials(deepcopy=False))
+        known, vectors, running, refused = self._known(study.get_trials(deepcopy=False))
         if len(known) < _START:
             return {}
+        self._random = np.random.default_rng([self._seed, trial.number])  # resumed, it draws on
         limits = np.array(corner(self.scale, self.space.file.constraints) or self.scale.reference)
-        beyond = np.maximum(vectors - limits, 0.0).sum(1)
-        if not (vectors < limits).all(1).any():  # nothing is of use yet: what is nearer to it than all before is
-            limits = np.maximum(limits, vectors[np.argmin(beyond)])
-        candidates = self._candidates([known[i] for i in np.flatnonzero(front_mask(vectors))])
-        worth = self._worth(known, vectors, running, np.array([self._place(draws) for draws in candidates]), limits)
+        if not (vectors <= limits).all(1).any():  # nothing is of use yet: what is nearer to it than all before is
+            limits = np.maximum(limits, vectors[np.argmin(np.maximum(vectors - limits, 0.0).sum(1))])
+        candidates = self._candidates(
+            [known[i] for i in np.flatnonzero(front_mask(vectors))],
+            [*known, *running, *refused],
+            trial.system_attrs.get("fixed_params", {}),
+        )
+        self._learn(known, vectors, refused)
+        worth = self._worth(vectors, running, self._places(candidates), limits)
         best = candidates[int(np.argmax(worth))]
         return {name: value for name, value in best.items() if name in wanted}
 
-    def _known(self, trials: Sequence[FrozenTrial]) -> tuple[list[dict[str, Any]], Points, list[dict[str, Any]]]:
-        """Draws and coordinates of trials of which something is known, and draws of those of which nothing is yet."""
-        ends, known, vectors, running = self.outlook.ends(), [], [], []
+    def _known(self, trials: Sequence[FrozenTrial]) -> tuple[list[Draws], Points, list[Draws], list[Draws]]:
+        """Draws and coordinates of trials of which something is known; draws of those of which nothing is yet, and of the refused."""
+        ends = self.outlook.ends()
+        known, vectors, running, refused = list[Draws](), list[Sequence[float]](), list[Draws](), list[Draws]()
         for trial in trials:
-            heading = ends.get(trial.user_attrs.get("trial_id", ""))
-            if trial.state is TrialState.FAIL and trial.user_attrs.get("end") in ("failed", "refused"):
+            end, heading = trial.user_attrs.get("end"), ends.get(trial.user_attrs.get("trial_id", ""))
+            if trial.state is TrialState.FAIL and end == "refused":
+                refused.append(trial.params)
+                continue
+            if trial.state is TrialState.FAIL and end == "failed":
                 heading = self.scale.reference
-            elif heading is None and trial.state is TrialState.COMPLETE:
+            elif trial.state is TrialState.COMPLETE and (heading is None or end == "done"):
                 heading = self.scale.coordinates(dict(zip(self.scale.objectives, trial.values, strict=True)))
             if heading is not None:
                 known.append(trial.params)
                 vectors.append(heading)
             elif trial.state is TrialState.RUNNING and trial.params:
                 running.append(trial.params)
-        low, high = np.zeros(1), np.full(1, 1.2)
-        return known[-_LATEST:], np.clip(np.array(vectors[-_LATEST:], dtype=float), low, high), running
+        return known, np.clip(np.array(vectors, dtype=float), *_CLIPPED), running, refused
 
-    def _worth(
-        self,
-        known: Sequence[Mapping[str, Any]],
-        vectors: Points,
-        running: Sequence[Mapping[str, Any]],
-        at: Points,
-        limits: Points,
-    ) -> Points:
-        """(n,) expected improvement of the hypervolume at ``at``, (n, d)."""
-        bent = self._bend(vectors)
-        self._surrogate.fit(np.array([self._place(draws) for draws in known]), bent)
+    def _learn(self, known: Sequence[Draws], vectors: Points, refused: Sequence[Draws]) -> None:
+        """From the latest, the front, and where trials were refused as hopeless."""
+        kept = np.union1d(np.arange(len(known))[-_LATEST:], np.flatnonzero(front_mask(vectors)))
+        hopeless = list(refused[-_REFUSED:])
+        values = np.array([*vectors[kept], *[self.scale.reference] * len(hopeless)])
+        self._surrogate.fit(self._places([*(known[i] for i in kept), *hopeless]), self._bend(values), len(known))
+
+    def _worth(self, vectors: Points, running: Sequence[Draws], at: Points, limits: Points) -> Points:
+        """(n,) expected improvement of the hypervolume within the limits at ``at``, (n, d)."""
+        front = vectors
         if running:
-            bent = np.vstack([bent, self._surrogate.believe(np.array([self._place(draws) for draws in running]))])
-        front = self._straight(bent)
-        front = front[front_mask(front)]
+            front = np.vstack([front, self._straight(self._surrogate.believe(self._places(running)))])
+        front = front[(front <= limits).all(1)]
         means, spreads = self._surrogate.predict(at)
         count = _DRAWS[len(limits)]
         normal = self._random.standard_normal((count, 1, len(limits)))
         drawn = self._straight(means + spreads * normal).reshape(-1, len(limits))
-        return improvement(front, drawn, limits.tolist()).reshape(count, -1).mean(0)
+        gains, inside = np.zeros(len(drawn)), (drawn <= limits).all(1)
+        reference = np.maximum(self.scale.reference, limits).tolist()
+        gains[inside] = improvement(front[front_mask(front)], drawn[inside], reference)
+        return gains.reshape(count, -1).mean(0)
 
-    def _candidates(self, best: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _candidates(self, best: Sequence[Draws], tried: Sequence[Draws], fixed: Draws) -> list[dict[str, Any]]:
+        """Random points and neighbours of the best, none that was tried before where there are others."""
         if self.among:
             return [dict(draws) for draws in self.among]
-        found = [self._drawn({}) for _ in range(_CANDIDATES)]
-        picked = self._random.integers(len(best), size=_NEIGHBOURS)
-        return found + [self._drawn(best[number]) for number in picked]
+        found = [self._drawn({}, fixed) for _ in range(_CANDIDATES)]
+        found += [self._drawn(best[k], fixed) for k in self._random.integers(len(best), size=_NEIGHBOURS)]
+        before = {frozenset(draws.items()) for draws in tried}
+        return [draws for draws in found if frozenset(draws.items()) not in before] or found
 
-    def _drawn(self, near: Mapping[str, Any]) -> dict[str, Any]:
-        """A point at random, or near another one: half of its knobs a little moved."""
+    def _drawn(self, near: Draws, fixed: Draws) -> dict[str, Any]:
+        """A point at random, or near another one: half of its knobs a little moved; with what is ``fixed``."""
         draws: dict[str, Any] = {}
 
         def draw(name: str, domain: Float | Int | Categorical) -> Any:
-            draws[name] = self._value(domain, near.get(name))
+            draws[name] = fixed[name] if name in fixed else self._value(domain, near.get(name))
             return draws[name]
 
         self.space.point(draw)
@@ -184,8 +197,8 @@ class EhviSampler(BaseSampler):
         share = self._random.random() if near is None else domain.share(near) + _STEP * self._random.standard_normal()
         return domain.at(share)
 
-    def _place(self, draws: Mapping[str, Any]) -> list[float]:
-        return place(self.domains, draws)
+    def _places(self, points: Sequence[Draws]) -> Points:
+        return np.array([place(self.domains, draws) for draws in points])
 
     def _bend(self, vectors: Points) -> Points:
         """The root of what is lost in accuracy, which most trials crowd at 0 of; sizes are logarithms already."""

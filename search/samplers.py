@@ -38,13 +38,13 @@ _POPULATIONS = (8, 50)
 
 @dataclass(frozen=True)
 class Choice:
-    """A sampler's name, and why it was taken where ``auto`` took it."""
+    """A sampler's name, and why it was taken, or what it does not do."""
 
     name: str
     reason: str = ""
 
     def __str__(self) -> str:
-        return f"sampler {self.name}" + (f" (auto: {self.reason})" if self.reason else "")
+        return f"sampler {self.name}" + (f" ({self.reason})" if self.reason else "")
 
 
 def choose(space: Space, concurrent: int = 1, outlook: Outlook | None = None) -> Choice:
@@ -55,18 +55,20 @@ def choose(space: Space, concurrent: int = 1, outlook: Outlook | None = None) ->
     3. tpe, where knobs depend on knobs, which nsga does not model, or a constraint is on what is no objective.
     4. nsga2, or nsga3 for three objectives.
     """
+    told = corner((outlook or plain_outlook(space)).scale, space.file.constraints) is not None
     if space.file.sampler != "auto":
-        return Choice(space.file.sampler)
+        unguided = space.file.sampler == "ehvi" and not told
+        return Choice(space.file.sampler, "constraints on what is no objective do not guide it" if unguided else "")
     trials = space.trials
     if trials <= max(_startup(space), concurrent):
-        return Choice("qmc", f"too few trials to learn from: {trials}, {concurrent} at once")
-    if corner((outlook or plain_outlook(space)).scale, space.file.constraints) is None:
-        return Choice("tpe", "a constraint is on what is no objective")
+        return Choice("qmc", f"auto: too few trials to learn from: {trials}, {concurrent} at once")
+    if not told:
+        return Choice("tpe", "auto: a constraint is on what is no objective")
     if trials <= _EHVI_TRIALS:
-        return Choice("ehvi", f"{trials} trials")
+        return Choice("ehvi", f"auto: {trials} trials")
     if any(domain.when for domain in space.file.search.values()):
-        return Choice("tpe", f"{trials} trials, knobs depend on other knobs")
-    return Choice("nsga3" if len(space.file.objectives) > 2 else "nsga2", f"{trials} trials")
+        return Choice("tpe", f"auto: {trials} trials, knobs depend on other knobs")
+    return Choice("nsga3" if len(space.file.objectives) > 2 else "nsga2", f"auto: {trials} trials")
 
 
 def plain_outlook(space: Space) -> Outlook:

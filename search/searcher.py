@@ -72,7 +72,7 @@ class StudySearch(OptunaSearch):
 
     Trials that could not finish before the deadline are not started. ``choice`` is the sampler, and why ``auto`` took it.
     ``ladder``: the rungs, None where the space has none; ``limits`` what a network must keep. ``stopped``: whether the sampler is
-    told the last vector of a trial that ended early, or learns from finished ones alone. ``scale``: that of the study's hypervolume.
+    told the last vector of a trial that ended early, or Optuna's own learn from finished ones alone. ``scale``: that of the study's hypervolume.
     """
 
     def __init__(

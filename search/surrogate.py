@@ -29,15 +29,19 @@ class Surrogate:
         self._seen = 0
         self._models: list[Any] = []
 
-    def fit(self, places: Points, values: Points) -> None:
-        """From all that is known now."""
+    def __getstate__(self) -> dict[str, Any]:
+        """The lengths alone: models are fitted anew before they are asked."""
+        return {**self.__dict__, "_models": [], "_places": None, "_values": None}
+
+    def fit(self, places: Points, values: Points, seen: int) -> None:
+        """From what was kept of ``seen`` points."""
         self._places, self._mean = places, values.mean(0)
         self._spread = np.maximum(values.std(0), _LEAST)
         self._values = (values - self._mean) / self._spread
-        anew = len(places) > self._seen * _AGAIN
+        anew = seen > self._seen * _AGAIN
         self._models = [self._model(j, anew) for j in range(values.shape[1])]
         if anew:
-            self._kernels, self._seen = [model.kernel_ for model in self._models], len(places)
+            self._kernels, self._seen = [model.kernel_ for model in self._models], seen
 
     def believe(self, places: Points) -> Points:
         """Take what is expected there for known, and say what that is (kriging believer: Ginsbourger et al. 2010,

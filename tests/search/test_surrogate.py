@@ -21,7 +21,7 @@ def places():
 @pytest.fixture
 def fitted(places):
     surrogate = Surrogate()
-    surrogate.fit(places, known(places))
+    surrogate.fit(places, known(places), len(places))
     return surrogate
 
 
@@ -51,7 +51,7 @@ def test_lengths_are_learnt_anew_from_15_percent_more(places):
     surrogate = Surrogate()
     lengths = []
     for count in (20, 22, 23, 24):
-        surrogate.fit(places[:count], known(places[:count]))
+        surrogate.fit(places[:count], known(places[:count]), count)
         lengths.append([kernel.k1.k2.length_scale.tolist() for kernel in surrogate._kernels])
     assert lengths[0] == lengths[1] == lengths[2] != lengths[3]
 
@@ -59,7 +59,7 @@ def test_lengths_are_learnt_anew_from_15_percent_more(places):
 @pytest.mark.parametrize("constant", [0.0, 7.0])
 def test_values_that_are_all_alike_are_expected_everywhere(places, constant):
     surrogate = Surrogate()
-    surrogate.fit(places[:6], np.full((6, 2), constant))
+    surrogate.fit(places[:6], np.full((6, 2), constant), 6)
     means, spreads = surrogate.predict(places)
     assert means == pytest.approx(np.full((40, 2), constant), abs=1e-6)
     assert np.isfinite(spreads).all()
