@@ -229,6 +229,12 @@ def test_a_copy_can_be_seeded_apart(study_of):
     number = study.ask().number
     trial = study.trials[number]
     wanted = study.sampler.infer_relative_search_space(study, trial)
-    first, again = (study.sampler.sample_relative(study, trial, wanted) for _ in range(2))
+
+    def asked():
+        """The point, and the next random number."""
+        return study.sampler.sample_relative(study, trial, wanted), study.sampler._random.random()
+
+    first, again = asked(), asked()
     study.sampler.reseed_rng()
-    assert first == again != study.sampler.sample_relative(study, trial, wanted)
+    assert first == again
+    assert asked()[1] != first[1]
