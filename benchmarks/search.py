@@ -152,9 +152,8 @@ def draw(found: dict[str, np.ndarray], budget: int, path: Path) -> None:
     axes.set(xlabel="epochs spent", ylabel="hypervolume, mean of seeds")
     bottom = min(runs.mean(0)[runs.shape[1] // 10] for runs in found.values())
     axes.set_ylim(bottom=bottom)
-    axes.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
 def decide(records: int = 10_000) -> None:
