@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,6 @@ def pytest_configure(config: pytest.Config) -> None:
         import torch
 
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, the fewest tests of them first: real searches that begin last leave workers waiting."""
-    counts, slow = Counter(item.path for item in items), {i.path for i in items if i.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in slow, counts[item.path] if item.path in slow else 0))
 
 
 @pytest.fixture(scope="session")
