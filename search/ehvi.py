@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import NEAR_CHANCE, Scale, front_mask
-from search.distributions import distribution
+from search.distributions import every_knob
 from search.forecast import place
 from search.surrogate import Surrogate
 from search_spaces import Space
@@ -101,8 +101,7 @@ class EhviSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every knob; a trial asks for those that it has."""
-        every = {name: distribution(domain) for name, domain in self.domains.items()}
-        return {name: one for name, one in every.items() if not one.single()}
+        return every_knob(self.space)
 
     def sample_independent(self, study: Study, trial: FrozenTrial, name: str, wanted: BaseDistribution) -> Any:
         """At random, before a model is asked."""

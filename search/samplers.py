@@ -23,7 +23,7 @@ from optuna.samplers import (
 from optuna.trial import FrozenTrial
 
 from analysis.pareto import Scale
-from search.distributions import distribution
+from search.distributions import every_knob
 from search.ehvi import EhviSampler, Outlook, corner
 from search_spaces import Space
 from search_spaces.sections import SamplerName
@@ -116,8 +116,7 @@ class _WholeSpaceQMC(QMCSampler):
 
     def __init__(self, space: Space) -> None:
         super().__init__(seed=space.file.seed, scramble=True, warn_independent_sampling=False)
-        every = {name: distribution(domain) for name, domain in space.draws().items()}
-        self._every = {name: one for name, one in every.items() if not one.single()}
+        self._every = every_knob(space)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return dict(self._every)
