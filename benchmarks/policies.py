@@ -175,7 +175,7 @@ class Among(Ours):
         self.free = list(recorded.draws)
 
     def suggest(self, number: int) -> dict[str, Any]:
-        self.searcher.study.sampler.among = self.free
+        self.searcher.study.sampler._candidates = lambda *_: [dict(draws) for draws in self.free]
         return super().suggest(number)
 
     def moved(self, number: int, draws: Mapping[str, Any]) -> None:

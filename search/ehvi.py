@@ -86,9 +86,7 @@ def corner(scale: Scale, limits: Constraints) -> list[float] | None:
 
 
 class EhviSampler(BaseSampler):
-    """Optuna's interface; what it does not ask of the study it asks of ``outlook``. ``among``: the only points there are, where they are few."""
-
-    among: Sequence[Mapping[str, Any]] = ()
+    """Optuna's interface; what it does not ask of the study it asks of ``outlook``."""
 
     def __init__(self, space: Space, outlook: Outlook) -> None:
         self.space, self.outlook, self.scale, self.domains = space, outlook, outlook.scale, space.draws()
@@ -170,8 +168,6 @@ class EhviSampler(BaseSampler):
 
     def _candidates(self, best: Sequence[Draws], tried: Sequence[Draws], fixed: Draws) -> list[dict[str, Any]]:
         """Random points and neighbours of the best, none that was tried before where there are others."""
-        if self.among:
-            return [dict(draws) for draws in self.among]
         found = [self._drawn({}, fixed) for _ in range(_CANDIDATES)]
         found += [self._drawn(best[k], fixed) for k in self._random.integers(len(best), size=_NEIGHBOURS)]
         before = {frozenset(draws.items()) for draws in tried}

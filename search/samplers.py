@@ -51,9 +51,10 @@ def choose(space: Space, concurrent: int = 1, outlook: Outlook | None = None) ->
     """The space's sampler, and what ``auto`` comes to in it.
 
     1. qmc, where all trials are asked for before any can be learnt from: it learns nothing, and spreads best.
-    2. ehvi up to 1,000 trials: it needs the fewest, and models conditional knobs too.
-    3. tpe, where knobs depend on knobs, which nsga does not model, or a constraint is on what is no objective.
-    4. nsga2, or nsga3 for three objectives.
+    2. tpe, where a constraint is on what is no objective: ehvi does not see it.
+    3. ehvi up to 1,000 trials: it needs the fewest, and models conditional knobs too.
+    4. tpe beyond, where knobs depend on knobs, which nsga does not model.
+    5. nsga2, or nsga3 for three objectives.
     """
     told = corner((outlook or plain_outlook(space)).scale, space.file.constraints) is not None
     if space.file.sampler != "auto":

@@ -71,8 +71,8 @@ class StudySearch(OptunaSearch):
     """Asks Optuna for points, turns them into configs, and tells Optuna one vector a trial: that of its last epoch.
 
     Trials that could not finish before the deadline are not started. ``choice`` is the sampler, and why ``auto`` took it.
-    ``ladder``: the rungs, None where the space has none; ``limits`` what a network must keep. ``stopped``: whether the sampler is
-    told the last vector of a trial that ended early, or Optuna's own learn from finished ones alone. ``scale``: that of the study's hypervolume.
+    ``ladder``: the rungs, None where the space has none; ``limits`` what a network must keep. ``scale``: that of the study's hypervolume.
+    ``stopped``: "told", a trial that ended early counts with its last vector; "left_out", as failed (``ehvi`` has its forecast all the same).
     """
 
     def __init__(

@@ -66,9 +66,8 @@ class Surrogate:
         kernel = self._kernels[column] if self._kernels else _kernel(self._places.shape[1])
         search = {"optimizer": "fmin_l_bfgs_b" if anew else None, "random_state": 0}
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # lengths at their ends, or a search cut short: used all the same
+            # Lengths at their ends, or a search cut short, are used all the same.
+            warnings.simplefilter("ignore", ConvergenceWarning)
             return GaussianProcessRegressor(kernel, alpha=_JITTER, **search).fit(self._places, self._values[:, column])
 
 

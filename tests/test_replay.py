@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import curves
-from benchmarks.policies import Ours, policies
+from benchmarks.policies import Among, Ours, policies
 from benchmarks.replay import Recorded, replay
 from search.forecast import place
 from search_spaces.sections import Rungs
@@ -29,6 +29,20 @@ def test_a_suggestion_that_was_moved_is_all_that_anybody_knows(recorded):
     policy.ended(0, recorded.report(number, 27))
     (trial,) = policy.searcher.study.trials
     assert trial.params == recorded.draws[number]
+
+
+def test_a_sampler_that_knows_the_table_asks_for_what_it_holds(recorded):
+    """From its first modelled point on: those at random before it are moved."""
+    policy, kept = Among(recorded, 3, "net", sampler="ehvi"), []
+    free = np.ones(len(recorded.draws), dtype=bool)
+    for order in range(12):
+        asked = policy.suggest(order)
+        number = recorded.nearest(asked, free)
+        free[number] = False
+        policy.moved(order, recorded.draws[number])
+        policy.ended(order, recorded.report(number, 27))
+        kept.append(asked == recorded.draws[number])
+    assert kept == [False] * 6 + [True] * 6
 
 
 @pytest.mark.parametrize("name", ["ours", "ours, judged as they are", "ours, tpe, were all ends known", "random"])

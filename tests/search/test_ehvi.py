@@ -213,15 +213,6 @@ def test_thousands_of_refused_trials_crowd_nothing_out(study_of):
     assert len(study.sampler._surrogate._places) == 6 + 20
 
 
-def test_among_few_points_it_takes_those_alone(study_of):
-    study, ask, _ = study_of()
-    few = [{"learnable_bit": False, "dz.weight_decay": 10.0**-k, "init_deadzone_logit": 1.0} for k in range(4)]
-    for _ in range(6):
-        tell(study, ask())
-    study.sampler.among = few
-    assert ask().params in few
-
-
 def test_a_copy_can_be_seeded_apart(study_of):
     study, ask, _ = study_of()
     for _ in range(6):
