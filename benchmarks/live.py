@@ -1,10 +1,12 @@
 """Ours beside plain Ray Tune + OptunaSearch, on live Ray at equal epochs: what both reach, and their fronts drawn.
 
     python benchmarks/live.py results/live --plot docs/live.png
+    python benchmarks/live.py results/tpe --sampler tpe --against results/live
 
 The space all_lenet300 (three methods) on a perceptron and digits. Plain: Optuna's own TPESampler, every trial to its end. Ours: rungs at
 epochs 1 and 3, the sampler that `auto` picks, no points tried first. Both run whole searches; networks count up to the same epoch spent, in
-the order in which they were measured. A seed whose study is there already is not run again.
+the order in which they were measured. A seed whose study is there already is not run again. Differences are paired by seed, with their 95 %
+bootstrap intervals; --against gives those to the ours of another folder, too.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import search
 import search.searcher
 from analysis.pareto import NEAR_CHANCE, Scale, front_mask, hypervolume
+from benchmarks.search import interval
 from search.epochs import networks_of
 from search.samplers import make_sampler
 from search.study import Settings
@@ -33,6 +36,8 @@ from search_spaces import Space
 
 SPACE, CHANCE = "all_lenet300", 0.1
 MORE = 5  # times as many trials where most are stopped
+NAMES = ("plain", "ours")
+PARTS = {"a quarter": 0.25, "a third": 1 / 3, "half": 0.5, "the end": 1.0}
 
 
 def searched(folder: Path, seed: int, plain: bool, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -72,6 +77,32 @@ def measured(rows: list[dict[str, Any]], scale: Scale, budget: int) -> tuple[np.
     return climb, np.array(sorted(networks)), counts
 
 
+def made(
+    folder: Path, name: str, seed: int, arguments: argparse.Namespace
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """One search's ``measured``."""
+    rows = searched(folder, seed, name == "plain", arguments)
+    about = yaml.safe_load((folder / f"{name}-{seed}" / "study.yaml").read_text())
+    scale = Scale(["accuracy", "rate"], {**about["dense"], "rate": 32.0}, CHANCE)
+    return measured(rows, scale, arguments.trials * arguments.epochs)
+
+
+def reached(climb: np.ndarray, goal: float) -> str:
+    """The share of the epochs after which a climb has the goal."""
+    there = np.flatnonzero(climb >= goal)
+    return f"{there[0] / (len(climb) - 1):.0%}" if len(there) else "more than all"
+
+
+def differences(gains: np.ndarray, budget: int) -> list[str]:
+    """(seeds, epochs) -> a cell for each of PARTS, and how many seeds are ahead."""
+    cells = []
+    for part in PARTS.values():
+        gain = gains[:, round(part * budget)]
+        low, high = interval(gain)
+        cells.append(f"{gain.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+    return [*cells, f"{(gains[:, -1] > 0).sum()} of {len(gains)}"]
+
+
 def draw(found: dict[str, list[Any]], path: Path) -> None:
     import matplotlib
 
@@ -108,25 +139,30 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--by", choices=["heading", "now"], default="heading", help="how rungs rank trials")
     parser.add_argument("--sampler", default="auto", help="of ours")
+    parser.add_argument("--against", type=Path, help="another such folder")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    budget, found = arguments.trials * arguments.epochs, {"plain": [], "ours": []}
-    for seed in range(arguments.seeds):
-        for name, runs in found.items():
-            rows = searched(arguments.folder, seed, name == "plain", arguments)
-            about = yaml.safe_load((arguments.folder / f"{name}-{seed}" / "study.yaml").read_text())
-            scale = Scale(["accuracy", "rate"], {**about["dense"], "rate": 32.0}, CHANCE)
-            runs.append(measured(rows, scale, budget))
+    budget = arguments.trials * arguments.epochs
+    found = {name: [made(arguments.folder, name, seed, arguments) for seed in range(arguments.seeds)] for name in NAMES}
     print(
         "| seed | plain | ours | ours has plain's last after | begun / done, plain | ours | epochs |\n|---|---|---|---|---|---|---|"
     )
     for seed, (plain, ours) in enumerate(zip(found["plain"], found["ours"], strict=True)):
-        reached = np.flatnonzero(ours[0] >= plain[0][-1])
-        share = f"{reached[0] / budget:.0%}" if len(reached) else "more than all"
         counts = [f"{run[2]['begun']} / {run[2]['done']}" for run in (plain, ours)]
         spent = f"{plain[2]['epochs']} / {ours[2]['epochs']}"
+        share = reached(ours[0], plain[0][-1])
         print(f"| {seed} | {plain[0][-1]:.4f} | {ours[0][-1]:.4f} | {share} | {counts[0]} | {counts[1]} | {spent} |")
+    climbs = {name: np.array([climb for climb, _, _ in runs]) for name, runs in found.items()}
+    goal = climbs["plain"][:, -1].mean()
+    print(f"\nours' mean has plain's last mean, {goal:.4f}, after {reached(climbs['ours'].mean(0), goal)}")
+    if arguments.against:
+        others = [made(arguments.against, "ours", seed, arguments)[0] for seed in range(arguments.seeds)]
+        climbs[str(arguments.against)] = np.array(others)
+    print(f"\n| ours less | {' | '.join(PARTS)} | ahead at the end |\n|---|{'---|' * len(PARTS)}---|")
+    for name, other in climbs.items():
+        if name != "ours":
+            print(f"| {name} | {' | '.join(differences(climbs['ours'] - other, budget))} |")
     if arguments.plot:
         draw(found, arguments.plot)
     print(

@@ -186,9 +186,13 @@ class Among(Ours):
 class Oracle(Ours):
     """Its rungs judge trials by how they end, as a perfect forecast would."""
 
+    def __init__(self, recorded: Recorded, *about: Any, **more: Any) -> None:
+        super().__init__(recorded, *about, **more)
+        self.recorded_as: dict[int, int] = {}
+
     def moved(self, number: int, draws: Mapping[str, Any]) -> None:
         super().moved(number, draws)
-        self.recorded_as = {**getattr(self, "recorded_as", {}), number: self.recorded.draws.index(draws)}
+        self.recorded_as[number] = self.recorded.draws.index(draws)
 
     def goes_on(self, number: int, report: Mapping[str, Any]) -> bool:
         known = self.recorded_as[number]

@@ -19,6 +19,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import curves
 
 PARTS = (0.1, 0.25, 0.5, 1.0)
+ASKS = (
+    (30, 2, False, "2 objectives"),
+    (100, 2, False, "2 objectives"),
+    (1000, 2, False, "2 objectives"),
+    (100, 3, False, "3 objectives"),
+    (1000, 3, False, "3 objectives"),
+    (300, 3, True, "3 objectives, one front of all"),
+)
 
 
 def main() -> None:
@@ -181,7 +189,8 @@ def decide(records: int = 10_000) -> None:
             found[f"{name}, {protect}"] = {"mean": round(float(np.mean(spent)), 2), "max": round(max(spent), 2)}
             print(name, protect, found[f"{name}, {protect}"], file=sys.stderr, flush=True)
     found["2 objectives, a cloud, by forecast"] = ahead(rng, records)
-    print(json.dumps({"records": records, "milliseconds a decision": found}, indent=1))
+    points = {f"{known} known trials, {about}": asked(known, count, front) for known, count, front, about in ASKS}
+    print(json.dumps({"records": records, "milliseconds a decision": found, "a point of ehvi": points}, indent=1))
 
 
 def ahead(rng: np.random.Generator, records: int) -> dict[str, float]:
@@ -200,6 +209,31 @@ def ahead(rng: np.random.Generator, records: int) -> dict[str, float]:
             if number >= records:
                 times.append(1000 * (time.process_time() - started))
     return {"mean": round(float(np.mean(times)), 2), "max": round(max(times), 2)}
+
+
+def asked(known: int, count: int, one_front: bool, asks: int = 20) -> dict[str, float]:
+    """A point of all_lenet300 asked of ehvi with so many trials known, each ask with one more; lengths learnt anew now and then."""
+    import optuna
+
+    from search.forecast import place
+    from search.samplers import make_sampler
+    from search.searcher import draw_from
+    from search_spaces import Space
+
+    ways = dict([("accuracy", "max"), ("rate", "min"), ("gops", "min")][:count])
+    space = Space.load("all_lenet300", {"objectives": ways}).embedded()
+    sampler, rng, times = make_sampler("ehvi", space), np.random.default_rng(0), []
+    study = optuna.create_study(directions=[f"{way}imize" for way in ways.values()])
+    for number in range(known + asks):
+        study.sampler = sampler if number >= known else optuna.samplers.RandomSampler(seed=number)
+        started = time.process_time()
+        trial = study.ask()
+        space.point(draw_from(trial))
+        times.append(1000 * (time.process_time() - started))
+        middle = np.mean(place(space.draws(), trial.params))
+        lost, *costs = rng.dirichlet(np.ones(count)) if one_front else np.abs(rng.normal(middle, 0.2, count))
+        study.tell(trial, [1 - lost, *costs])
+    return {"mean": round(float(np.mean(times[known:])), 1), "max": round(max(times[known:]), 1)}
 
 
 if __name__ == "__main__":
