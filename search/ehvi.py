@@ -8,6 +8,7 @@ best known.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,7 +34,7 @@ __all__ = ["EhviSampler", "Outlook", "corner", "improvement"]
 Points = NDArray[np.float64]
 Draws = Mapping[str, Any]
 
-_START = 6  # trials known before a model is asked
+_START, _EACH = 3, 2  # trials known before a model is asked; of each kind, before it may leave one out
 _LATEST, _REFUSED = 300, 20  # of more trials the latest are learnt from, and their front
 _CANDIDATES, _NEIGHBOURS, _STEP = 1000, 250, 0.1
 _DRAWS = {2: 64, 3: 32}
@@ -114,15 +115,12 @@ class EhviSampler(BaseSampler):
         limits = np.array(corner(self.scale, self.space.file.constraints) or self.scale.reference)
         if not (vectors <= limits).all(1).any():  # nothing is of use yet: what is nearer to it than all before is
             limits = np.maximum(limits, vectors[np.argmin(np.maximum(vectors - limits, 0.0).sum(1))])
-        candidates = self._candidates(
-            [known[i] for i in np.flatnonzero(front_mask(vectors))],
-            [*known, *running, *refused],
-            trial.system_attrs.get("fixed_params", {}),
-        )
+        best, tried = [known[i] for i in np.flatnonzero(front_mask(vectors))], [*known, *running, *refused]
+        candidates = self._rare(self._candidates(best, tried, trial.system_attrs.get("fixed_params", {})), tried)
         self._learn(known, vectors, refused)
         worth = self._worth(vectors, running, self._places(candidates), limits)
-        best = candidates[int(np.argmax(worth))]
-        return {name: value for name, value in best.items() if name in wanted}
+        chosen = candidates[int(np.argmax(worth))]
+        return {name: value for name, value in chosen.items() if name in wanted}
 
     def _known(self, trials: Sequence[FrozenTrial]) -> tuple[list[Draws], Points, list[Draws], list[Draws]]:
         """Draws and coordinates of trials of which something is known; draws of those of which nothing is yet, and of the refused."""
@@ -172,6 +170,14 @@ class EhviSampler(BaseSampler):
         found += [self._drawn(best[k], fixed) for k in self._random.integers(len(best), size=_NEIGHBOURS)]
         before = {frozenset(draws.items()) for draws in tried}
         return [draws for draws in found if frozenset(draws.items()) not in before] or found
+
+    def _rare(self, candidates: list[dict[str, Any]], tried: Sequence[Draws]) -> list[dict[str, Any]]:
+        """Those that have the knobs that few tried have: a model that knows one bad trial of a method leaves the method out for good.
+        All of them where there are too many kinds to try each."""
+        of_kind = Counter(frozenset(draws) for draws in tried)
+        if _EACH * len({frozenset(draws) for draws in candidates}) > self.space.trials / 3:
+            return candidates
+        return [draws for draws in candidates if of_kind[frozenset(draws)] < _EACH] or candidates
 
     def _drawn(self, near: Draws, fixed: Draws) -> dict[str, Any]:
         """A point at random, or near another one: half of its knobs a little moved; with what is ``fixed``."""

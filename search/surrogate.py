@@ -1,12 +1,14 @@
 """What the knobs lead to: a Gaussian process an objective.
 
-Formula: y_j(x) ~ GP(m_j, s_j^2 Matern_{5/2}(x, x'; l_j) + noise), a length l a knob, by maximum likelihood (Rasmussen & Williams 2006, "Gaussian
-Processes for Machine Learning", eqs 2.23, 2.24 and 5.8); the objectives are independent.
+Formula: y_j(x) ~ GP(m_j, s_j^2 Matern_{5/2}(x, x'; l_j) + noise), a length l a knob (Rasmussen & Williams 2006, "Gaussian Processes for Machine
+Learning", eqs 2.23 and 2.24); s, l and noise are the most probable ones, of log-normal priors (section 5.4.1): by likelihood alone a handful
+of trials makes knobs count for nothing. The objectives are independent.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ __all__ = ["Surrogate"]
 _AGAIN = 1.15  # lengths are learnt anew from so many times as many points; in between those known are used
 _LEAST = 0.02  # what differs by less counts as equal
 _JITTER = 1e-8
+# Priors: medians, and standard deviations of the logarithms.
+_VARIANCE, _LENGTH, _NOISE = (1.0, 1.0), (1.0, 0.7), (1e-3, 1.5)
 
 Points = NDArray[np.float64]
 
@@ -64,7 +68,7 @@ class Surrogate:
         from sklearn.gaussian_process import GaussianProcessRegressor
 
         kernel = self._kernels[column] if self._kernels else _kernel(self._places.shape[1])
-        search = {"optimizer": "fmin_l_bfgs_b" if anew else None, "random_state": 0}
+        search = {"optimizer": _most_probable if anew else None, "random_state": 0}
         with warnings.catch_warnings():
             # Lengths at their ends, or a search cut short, are used all the same.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -74,5 +78,21 @@ class Surrogate:
 def _kernel(knobs: int) -> Any:
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-    shape = ConstantKernel(1.0, (0.1, 10.0)) * Matern([0.5] * knobs, (0.1, 5.0), nu=2.5)
-    return shape + WhiteKernel(1e-2, (1e-4, 0.3))
+    lengths = Matern([_LENGTH[0]] * knobs, (0.1, 5.0), nu=2.5)
+    return ConstantKernel(_VARIANCE[0], (0.1, 10.0)) * lengths + WhiteKernel(_NOISE[0], (1e-4, 0.3))
+
+
+def _most_probable(loss: Callable[..., Any], start: Points, bounds: Points) -> tuple[Points, float]:
+    """scikit-learn's ``optimizer``: minimises the negative log likelihood of the logarithms (variance, lengths, noise), and that of their priors."""
+    from scipy.optimize import minimize
+
+    priors = np.array([_VARIANCE, *[_LENGTH] * (len(start) - 2), _NOISE])
+    middle, spread = np.log(priors[:, 0]), priors[:, 1]
+
+    def both(theta: Points) -> tuple[float, Points]:
+        value, slope = loss(theta, eval_gradient=True)
+        apart = (theta - middle) / spread
+        return value + 0.5 * float(apart @ apart), slope + apart / spread
+
+    found = minimize(both, start, method="L-BFGS-B", jac=True, bounds=bounds)
+    return found.x, float(found.fun)

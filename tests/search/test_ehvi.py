@@ -110,17 +110,40 @@ def test_it_finds_in_30_trials_what_chance_does_not_in_120(study_of):
     assert min(ours) > max(chance)
 
 
-def test_points_are_drawn_at_random_until_six_trials_are_known(study_of):
+def test_points_are_drawn_at_random_until_three_trials_are_known(study_of):
     study, ask, _ = study_of()
     trials = [ask() for _ in range(8)]
     assert study.sampler.sample_relative(study, study.trials[0], {}) == {}
-    for trial in trials[:5]:
+    for trial in trials[:2]:
         tell(study, trial)
     wanted = study.sampler.infer_relative_search_space(study, trials[0])
     assert set(wanted) == {"learnable_bit", "max_bits", "dz.weight_decay", "init_deadzone_logit"}
     assert study.sampler.sample_relative(study, study.trials[7], wanted) == {}
-    tell(study, trials[5])
+    tell(study, trials[2])
     assert study.sampler.sample_relative(study, study.trials[7], wanted)
+
+
+def methods_tried(trials, seed):
+    """By the first twelve of ``trials``, where uniform ends far ahead of deadzone and epr."""
+    space = Space.load("all_lenet300", {"budget.trials": trials, "points": [], "seed": seed}).embedded()
+    sampler = EhviSampler(space, Outlook(Scale(["accuracy", "rate"], DENSE, 0.1)))
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    tried = []
+    for _ in range(12):
+        trial = study.ask()
+        space.point(draw_from(trial))
+        tried.append(trial.params["method"])
+        study.tell(trial, [0.9, 1.0] if tried[-1] == "uniform" else [0.2, 30.0])
+    return [tried.count(method) for method in ("uniform", "deadzone", "epr")]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_method_is_tried_twice_before_one_is_left_out(seed):
+    assert min(methods_tried(18, seed)) >= 2
+
+
+def test_where_there_are_too_few_trials_for_that_the_model_alone_says():
+    assert min(min(methods_tried(17, seed)) for seed in range(4)) < 2
 
 
 def test_trials_asked_for_at_once_differ(study_of):

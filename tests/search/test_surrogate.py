@@ -56,6 +56,16 @@ def test_lengths_are_learnt_anew_from_15_percent_more(places):
     assert lengths[0] == lengths[1] == lengths[2] != lengths[3]
 
 
+def test_three_points_do_not_make_a_knob_count_for_nothing():
+    """By likelihood alone a knob that two equal values differ in is of no use from there on: far from all it would be sure."""
+    surrogate = Surrogate()
+    places = np.array([[0.0, 0.0], [0.05, 1.0], [1.0, 0.5]])
+    surrogate.fit(places, np.array([[0.1, 0.9], [0.1, 0.9], [0.8, 0.2]]), 3)
+    for kernel in surrogate._kernels:
+        assert kernel.k1.k2.length_scale[1] < 2.5
+    assert (surrogate.predict(np.array([[0.0, 0.5]]))[1] > 0.02).all()
+
+
 @pytest.mark.parametrize("constant", [0.0, 7.0])
 def test_values_that_are_all_alike_are_expected_everywhere(places, constant):
     surrogate = Surrogate()
