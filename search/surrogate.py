@@ -20,7 +20,7 @@ _AGAIN = 1.15  # lengths are learnt anew from so many times as many points; in b
 _LEAST = 0.02  # what differs by less counts as equal
 _JITTER = 1e-8
 # Priors: medians, and standard deviations of the logarithms.
-_VARIANCE, _LENGTH, _NOISE = (1.0, 1.0), (1.0, 0.7), (1e-3, 1.5)
+_VARIANCE, _LENGTH, _NOISE = (1.0, 1.0), (0.7, 0.7), (3e-3, 1.5)
 
 Points = NDArray[np.float64]
 
