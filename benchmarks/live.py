@@ -142,6 +142,8 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="another such folder")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
+    if arguments.against and not (arguments.against / f"ours-{arguments.seeds - 1}" / "front.json").exists():
+        parser.error(f"--against {arguments.against}: no searches of {arguments.seeds} seeds there")
     arguments.folder.mkdir(parents=True, exist_ok=True)
     budget = arguments.trials * arguments.epochs
     found = {name: [made(arguments.folder, name, seed, arguments) for seed in range(arguments.seeds)] for name in NAMES}
