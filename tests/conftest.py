@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 from tasks import downloads
 
+LONGEST = "test_kills.py"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Workers that share a machine share its cores."""
@@ -20,6 +23,13 @@ def pytest_configure(config: pytest.Config) -> None:
         import torch
 
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: begun last, it keeps all other workers waiting. Then those of most tests, so that real searches, of few tests
+    and on all cores, run side by side no longer than they must."""
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name != LONGEST, -counts[item.path]))
 
 
 @pytest.fixture(scope="session")
