@@ -45,7 +45,7 @@ def searched(folder: Path, seed: int, plain: bool, arguments: argparse.Namespace
     name = f"{'plain' if plain else 'ours'}-{seed}"
     if not (folder / name / "front.json").exists():
         shutil.rmtree(folder / name, ignore_errors=True)
-        rungs = None if plain else {"grace": 1, "factor": 3, "protect": "net", "by": arguments.by}
+        rungs = None if plain else {"grace": 1, "factor": 3, "protect": arguments.protect, "by": arguments.by}
         trials = arguments.trials * (1 if plain else MORE)
         changes = {"task.network": "mlp", "budget.epochs": arguments.epochs, "budget.trials": trials, "points": []}
         changes |= {"budget.rungs": rungs, "seed": seed, "sampler": "auto" if plain else arguments.sampler}
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--by", choices=["heading", "now"], default="heading", help="how rungs rank trials")
+    parser.add_argument("--protect", choices=["net", "all"], default="net", help="who goes on of a rung's front")
     parser.add_argument("--sampler", default="auto", help="of ours")
     parser.add_argument("--against", type=Path, help="another such folder")
     parser.add_argument("--plot", type=Path)

@@ -75,12 +75,12 @@ def _unit(domain: Float | Int | Categorical, value: Any) -> float:
     return float(domain.choices.index(value)) if isinstance(domain, Categorical) else domain.share(value)
 
 
-def replay(recorded: Recorded, policy: Any, budget: int) -> tuple[np.ndarray, dict[str, int]]:
-    """Hypervolume at STEPS equal parts of ``budget`` epochs; how many trials began and how many were done."""
+def replay(recorded: Recorded, policy: Any, budget: int, steps: int = STEPS) -> tuple[np.ndarray, dict[str, int]]:
+    """Hypervolume at ``steps`` equal parts of ``budget`` epochs; how many trials began and how many were done."""
     free = np.ones(len(recorded.curves), dtype=bool)
     queue: list[tuple[int, int, int, int]] = []  # time, order, trial, epoch
     front = np.empty((0, len(recorded.objectives)))
-    spent, begun, done, curve = 0, 0, 0, np.zeros(STEPS)
+    spent, begun, done, curve = 0, 0, 0, np.zeros(steps)
     fresh: list[Any] = []
 
     def begin(now: int) -> None:
@@ -117,8 +117,8 @@ def replay(recorded: Recorded, policy: Any, budget: int) -> tuple[np.ndarray, di
             begin(now)
         else:
             heapq.heappush(queue, (now + 1, order, number, epoch + 1))
-        if spent * STEPS % budget < STEPS or spent == budget:
+        if spent * steps % budget < steps or spent == budget:
             both = np.array([*front, *fresh]).reshape(-1, len(recorded.objectives))
             front, fresh = both[front_mask(both)], []
-            curve[min(STEPS, math.ceil(spent * STEPS / budget)) - 1 :] = hypervolume(front, recorded.scale.reference)
+            curve[min(steps, math.ceil(spent * steps / budget)) - 1 :] = hypervolume(front, recorded.scale.reference)
     return curve, {"begun": begun, "done": done, "spent": spent}

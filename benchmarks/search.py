@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="policies whose name holds one of these, by commas")
     parser.add_argument("--grace", type=int, default=1, help="epochs before the first rung (1)")
     parser.add_argument("--factor", type=int, default=3, help="one in so many goes on (3)")
+    parser.add_argument("--steps", type=int, default=20, help="of the budget at which hypervolumes are taken (20)")
     parser.add_argument("--keep", type=Path, help="a JSON of runs: those in it are not made again")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
@@ -82,7 +83,8 @@ def compare(arguments: argparse.Namespace) -> None:
     print(f"all recorded networks together: hypervolume {reachable(recorded):.4f}\n", flush=True)
     print("| policy | 10 % | 25 % | 50 % | 100 % | against plain at 100 % | its final value needs | begun / done |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    runs, found = Runs(arguments.table or arguments.space, recorded, budget, arguments.keep), {}
+    name = arguments.table or arguments.space
+    runs, found = Runs(name, recorded, budget, arguments.steps, arguments.keep), {}
     for name, make in policies().items():
         if name == PLAIN or any(part in name for part in arguments.only.split(",")):
             made = [runs(name, make, seed) for seed in range(arguments.seeds)]
@@ -96,9 +98,10 @@ def compare(arguments: argparse.Namespace) -> None:
 class Runs:
     """Replays, kept in a file: on a busy machine a table takes more than one go."""
 
-    def __init__(self, table_name: str, recorded, budget: int, path: Path | None) -> None:
-        self.recorded, self.budget, self.path = recorded, budget, path
+    def __init__(self, table_name: str, recorded, budget: int, steps: int, path: Path | None) -> None:
+        self.recorded, self.budget, self.steps, self.path = recorded, budget, steps, path
         self.about = f"{table_name} {recorded.table['space']} {len(recorded.curves)} {recorded.objectives} {recorded.rungs!r} {budget}"
+        self.about += f" in {steps}" if steps != 20 else ""
         self.known = json.loads(path.read_text()) if path and path.exists() else {}
 
     def __call__(self, name: str, make, seed: int) -> dict:
@@ -106,7 +109,7 @@ class Runs:
 
         key = f"{self.about}: {name}, seed {seed}"
         if key not in self.known:
-            curve, counts = replay(self.recorded, make(self.recorded, seed), self.budget)
+            curve, counts = replay(self.recorded, make(self.recorded, seed), self.budget, self.steps)
             self.known[key] = {"curve": curve.tolist(), **counts}
             if self.path:
                 self.path.write_text(json.dumps(self.known))
