@@ -85,7 +85,7 @@ class SmokeStudy:
 
 @pytest.fixture(scope="session")
 def smoke_study(tmp_path_factory: pytest.TempPathFactory, start_cache: Path) -> SmokeStudy:
-    """One real search that many tests read; with a Ray of its own, which ends with it."""
+    """One real search that many tests read; with a Ray of its own, which ends with it, and a dense network that it trains itself."""
     import ray
 
     from search import Settings, run
@@ -95,6 +95,7 @@ def smoke_study(tmp_path_factory: pytest.TempPathFactory, start_cache: Path) -> 
     root = tmp_path_factory.mktemp("results")
     space = Space.load("smoke", {"budget.trials": 4, "budget.epochs": 2})
     said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setenv("RATEFRONT_CACHE", str(tmp_path_factory.mktemp("cache_of_smoke")))
         front = run(space, Settings(name="smoke", results=root, command="tuner.py --space smoke"))
     return SmokeStudy(front, root / "smoke", said.getvalue(), ray.is_initialized())
