@@ -6,7 +6,7 @@
 The space all_lenet300 (three methods) on a perceptron and digits. Plain: Optuna's own TPESampler, every trial to its end. Ours: rungs at
 epochs 1 and 3, the sampler that `auto` picks, no points tried first. Both run whole searches; networks count up to the same epoch spent, in
 the order in which they were measured. A seed whose study is there already is not run again. Differences are paired by seed, with their 95 %
-bootstrap intervals; --against gives those to the ours of another folder, too.
+bootstrap intervals; --against adds those to ours in another folder, made before.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def reached(climb: np.ndarray, goal: float) -> str:
 
 
 def differences(gains: np.ndarray, budget: int) -> list[str]:
-    """(seeds, epochs) -> a cell for each of PARTS, and how many seeds are ahead."""
+    """By how much each seed is ahead, (seeds, budget + 1) -> a cell for each of PARTS, and how many seeds are at the end."""
     cells = []
     for part in PARTS.values():
         gain = gains[:, round(part * budget)]
@@ -140,10 +140,11 @@ def main() -> None:
     parser.add_argument("--by", choices=["heading", "now"], default="heading", help="how rungs rank trials")
     parser.add_argument("--protect", choices=["net", "all"], default="net", help="who goes on of a rung's front")
     parser.add_argument("--sampler", default="auto", help="of ours")
-    parser.add_argument("--against", type=Path, help="another such folder")
+    parser.add_argument("--against", type=Path, help="a folder of such searches, made before")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
-    if arguments.against and not (arguments.against / f"ours-{arguments.seeds - 1}" / "front.json").exists():
+    others = [(arguments.against or Path()) / f"ours-{seed}" / "front.json" for seed in range(arguments.seeds)]
+    if arguments.against and not all(path.exists() for path in others):
         parser.error(f"--against {arguments.against}: no searches of {arguments.seeds} seeds there")
     arguments.folder.mkdir(parents=True, exist_ok=True)
     budget = arguments.trials * arguments.epochs

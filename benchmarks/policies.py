@@ -10,6 +10,7 @@ import optuna
 
 from benchmarks.replay import WAYS, WORKERS, Recorded
 from search.clock import Clock
+from search.ehvi import EhviSampler
 from search.rungs import milestones
 from search.samplers import make_sampler
 from search.searcher import StudySearch, draw_from
@@ -173,10 +174,10 @@ class Among(Ours):
     def __init__(self, recorded: Recorded, *about: Any, **more: Any) -> None:
         super().__init__(recorded, *about, **more)
         self.free = list(recorded.draws)
-
-    def suggest(self, number: int) -> dict[str, Any]:
-        self.searcher.study.sampler._candidates = lambda *_: [dict(draws) for draws in self.free]
-        return super().suggest(number)
+        sampler = self.searcher.study.sampler
+        if not isinstance(sampler, EhviSampler):
+            raise ValueError(f"{self.searcher.choice}: only ehvi picks among points; give it more trials")
+        sampler._candidates = lambda *_: [dict(draws) for draws in self.free]  # type: ignore[method-assign]
 
     def moved(self, number: int, draws: Mapping[str, Any]) -> None:
         super().moved(number, draws)

@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a JSON of runs: those in it are not made again")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
+    if arguments.steps < 20 or arguments.steps % 20:
+        parser.error(f"--steps {arguments.steps}: a multiple of 20")
     if arguments.what == "record":
         pairs = (word.split("=", 1) for word in arguments.set)
         changes = {"budget.epochs": arguments.epochs, **{key: yaml.safe_load(value) for key, value in pairs}}
@@ -73,6 +75,8 @@ def compare(arguments: argparse.Namespace) -> None:
     rungs = Rungs(grace=arguments.grace, factor=arguments.factor)
     recorded = Recorded(table, arguments.objectives.split(","), arguments.trials, rungs)
     budget = arguments.trials * recorded.epochs
+    if budget % arguments.steps:
+        raise SystemExit(f"--steps {arguments.steps}: does not divide the {budget} epochs")
     print(
         f"{arguments.space} on {table['data']}: n = {len(recorded.curves)} configurations x {recorded.epochs} epochs;"
     )
@@ -83,8 +87,8 @@ def compare(arguments: argparse.Namespace) -> None:
     print(f"all recorded networks together: hypervolume {reachable(recorded):.4f}\n", flush=True)
     print("| policy | 10 % | 25 % | 50 % | 100 % | against plain at 100 % | its final value needs | begun / done |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    name = arguments.table or arguments.space
-    runs, found = Runs(name, recorded, budget, arguments.steps, arguments.keep), {}
+    table_name = arguments.table or arguments.space
+    runs, found = Runs(table_name, recorded, budget, arguments.steps, arguments.keep), {}
     for name, make in policies().items():
         if name == PLAIN or any(part in name for part in arguments.only.split(",")):
             made = [runs(name, make, seed) for seed in range(arguments.seeds)]
@@ -215,7 +219,7 @@ def ahead(rng: np.random.Generator, records: int) -> dict[str, float]:
 
 
 def asked(known: int, count: int, one_front: bool, asks: int = 20) -> dict[str, float]:
-    """A point of all_lenet300 asked of ehvi with so many trials known, each ask with one more; lengths learnt anew now and then."""
+    """A point of all_lenet300 asked of ehvi with so many trials known, each ask with one more; lengths are learnt at the first, and anew with 15 % more."""
     import optuna
 
     from search.forecast import place

@@ -3,7 +3,7 @@
 Formula: x* = argmax_x E[HV(F + y(x)) - HV(F)], y the surrogate's (``surrogate``), F the front of what trials ended with or are heading for
 (``forecast``), running ones included (Emmerich, Giannakoglou & Naujoks 2006, doi 10.1109/TEVC.2005.859463). Places are the unit cube's, a knob that
 a trial does not have outside of it; the expectation is a mean over normal draws, the argmax over candidates: random ones, and neighbours of the
-best known.
+best known; of a method that was hardly tried, where there is one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from search.surrogate import Surrogate
 from search_spaces import Space
 from search_spaces.domains import Categorical, Float, Int
 from search_spaces.limits import Constraints
+from search_spaces.several import METHOD
 
 __all__ = ["EhviSampler", "Outlook", "corner", "improvement"]
 
 Points = NDArray[np.float64]
 Draws = Mapping[str, Any]
 
-_START, _EACH = 3, 2  # trials known before a model is asked; of each kind, before it may leave one out
+_START, _EACH = 3, 2  # trials known before a model is asked; tries of each kind before the model may leave it out
 _LATEST, _REFUSED = 300, 20  # of more trials the latest are learnt from, and their front
 _CANDIDATES, _NEIGHBOURS, _STEP = 1000, 250, 0.1
 _DRAWS = {2: 64, 3: 32}
@@ -66,6 +67,11 @@ def improvement(front: Points, points: Points, reference: Sequence[float]) -> Po
             below = inside[:number, :-1]
             total[reached] += depth * improvement(below[front_mask(below)], points[reached, :-1], reference[:-1])
     return total
+
+
+def _kind(draws: Draws) -> tuple[Any, frozenset[str]]:
+    """The method, where it is a knob, and which knobs there are."""
+    return draws.get(METHOD), frozenset(draws)
 
 
 def corner(scale: Scale, limits: Constraints) -> list[float] | None:
@@ -172,12 +178,12 @@ class EhviSampler(BaseSampler):
         return [draws for draws in found if frozenset(draws.items()) not in before] or found
 
     def _rare(self, candidates: list[dict[str, Any]], tried: Sequence[Draws]) -> list[dict[str, Any]]:
-        """Those that have the knobs that few tried have: a model that knows one bad trial of a method leaves the method out for good.
-        All of them where there are too many kinds to try each."""
-        of_kind = Counter(frozenset(draws) for draws in tried)
-        if _EACH * len({frozenset(draws) for draws in candidates}) > self.space.trials / 3:
+        """The candidates of kinds that were hardly tried, by refused trials too: one bad trial is enough for the model to leave a method
+        out for good. All candidates where there are too many kinds for that."""
+        if _EACH * len({_kind(draws) for draws in candidates}) > self.space.trials / 3:
             return candidates
-        return [draws for draws in candidates if of_kind[frozenset(draws)] < _EACH] or candidates
+        of_kind = Counter(_kind(draws) for draws in tried)
+        return [draws for draws in candidates if of_kind[_kind(draws)] < _EACH] or candidates
 
     def _drawn(self, near: Draws, fixed: Draws) -> dict[str, Any]:
         """A point at random, or near another one: half of its knobs a little moved; with what is ``fixed``."""

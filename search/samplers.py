@@ -86,7 +86,7 @@ def make_sampler(name: str, space: Space, concurrent: int = 1, outlook: Outlook 
 
 
 def _startup(space: Space) -> int:
-    """Finished trials before a model is asked: a third, but 6 at least and Optuna's 10 at most."""
+    """Finished trials before tpe and gp ask their models, and too few for any other sampler: a third, but 6 at least, Optuna's 10 at most."""
     return min(10, max(6, space.trials // 3))
 
 

@@ -72,7 +72,7 @@ class StudySearch(OptunaSearch):
 
     Trials that could not finish before the deadline are not started. ``choice`` is the sampler, and why ``auto`` took it.
     ``ladder``: the rungs, None where the space has none; ``limits`` what a network must keep. ``scale``: that of the study's hypervolume.
-    ``stopped``: "told", a trial that ended early counts with its last vector; "left_out", as failed (``ehvi`` has its forecast all the same).
+    ``stopped``: "told", a trial that ended early counts with its last vector; "left_out", not at all, but for the forecast that ``ehvi`` has of it.
     """
 
     def __init__(

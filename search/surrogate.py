@@ -1,8 +1,8 @@
 """What the knobs lead to: a Gaussian process an objective.
 
 Formula: y_j(x) ~ GP(m_j, s_j^2 Matern_{5/2}(x, x'; l_j) + noise), a length l a knob (Rasmussen & Williams 2006, "Gaussian Processes for Machine
-Learning", eqs 2.23 and 2.24); s, l and noise are the most probable ones, of log-normal priors (section 5.4.1): by likelihood alone a handful
-of trials makes knobs count for nothing. The objectives are independent.
+Learning", eqs 2.23 and 2.24); s, l and noise are the most probable ones given log-normal priors (eq 5.5): by likelihood alone a handful of trials
+makes knobs count for nothing. The objectives are independent.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Surrogate:
         kernel = self._kernels[column] if self._kernels else _kernel(self._places.shape[1])
         search = {"optimizer": _most_probable if anew else None, "random_state": 0}
         with warnings.catch_warnings():
-            # Lengths at their ends, or a search cut short, are used all the same.
+            # Lengths at their ends are used all the same.
             warnings.simplefilter("ignore", ConvergenceWarning)
             return GaussianProcessRegressor(kernel, alpha=_JITTER, **search).fit(self._places, self._values[:, column])
 
@@ -83,7 +83,7 @@ def _kernel(knobs: int) -> Any:
 
 
 def _most_probable(loss: Callable[..., Any], start: Points, bounds: Points) -> tuple[Points, float]:
-    """scikit-learn's ``optimizer``: minimises the negative log likelihood of the logarithms (variance, lengths, noise), and that of their priors."""
+    """scikit-learn's ``optimizer``: minimises the negative log posterior of the logarithms of (variance, lengths, noise)."""
     from scipy.optimize import minimize
 
     priors = np.array([_VARIANCE, *[_LENGTH] * (len(start) - 2), _NOISE])

@@ -15,7 +15,7 @@ from search_spaces.sections import Rungs
 @pytest.fixture(scope="module")
 def recorded():
     table = curves.read_table(curves.table_path("all_mnist"))
-    return Recorded(table, ["accuracy", "rate"], 6, Rungs(grace=3, factor=3))
+    return Recorded(table, ["accuracy", "rate"], 9, Rungs(grace=3, factor=3))
 
 
 def test_a_suggestion_that_was_moved_is_all_that_anybody_knows(recorded):
@@ -33,7 +33,7 @@ def test_a_suggestion_that_was_moved_is_all_that_anybody_knows(recorded):
 
 def test_a_sampler_that_knows_the_table_asks_for_what_it_holds(recorded):
     """From its first modelled point on: those at random before it are moved."""
-    policy, kept = Among(recorded, 3, "net", sampler="ehvi"), []
+    policy, kept = Among(recorded, 3, "net"), []
     free = np.ones(len(recorded.draws), dtype=bool)
     for order in range(12):
         asked = policy.suggest(order)

@@ -124,7 +124,7 @@ def test_points_are_drawn_at_random_until_three_trials_are_known(study_of):
 
 
 def methods_tried(trials, seed):
-    """By the first twelve of ``trials``, where uniform ends far ahead of deadzone and epr."""
+    """How often each method is among the first twelve of ``trials``, where uniform ends far ahead of deadzone and epr."""
     space = Space.load("all_lenet300", {"budget.trials": trials, "points": [], "seed": seed}).embedded()
     sampler = EhviSampler(space, Outlook(Scale(["accuracy", "rate"], DENSE, 0.1)))
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
@@ -144,6 +144,15 @@ def test_every_method_is_tried_twice_before_one_is_left_out(seed):
 
 def test_where_there_are_too_few_trials_for_that_the_model_alone_says():
     assert min(min(methods_tried(17, seed)) for seed in range(4)) < 2
+
+
+def test_methods_that_have_no_knobs_of_their_own_are_told_apart(study_of):
+    study, _, _ = study_of(budget={"trials": 18, "epochs": 1})
+    candidates = [{"method": method, "lr": 0.1 * k} for method in ("a", "b") for k in range(3)]
+    tried = [{"method": "a", "lr": 1.0}, {"method": "a", "lr": 2.0}, {"method": "b", "lr": 1.0}]
+    assert study.sampler._rare(candidates, tried) == candidates[3:]
+    assert study.sampler._rare(candidates[:3], tried) == candidates[:3]
+    assert study.sampler._rare(candidates, [*tried, tried[2]]) == candidates
 
 
 def test_trials_asked_for_at_once_differ(study_of):
@@ -204,8 +213,8 @@ def test_no_point_is_asked_for_twice_while_there_are_others(study_of):
         asked.append(trial.params["init_deadzone_logit"])
         if number % 3:
             study.tell(trial, [0.9 - abs(asked[-1] - 1) / 4, 1 + asked[-1]])
-    assert len(set(asked[9:])) == 8
-    assert not set(asked[9:]) & set(asked[:9])
+    assert len(set(asked[5:])) == 12
+    assert not set(asked[5:]) & set(asked[:5])
 
 
 def test_what_a_point_fixes_is_kept_and_the_rest_goes_with_it(study_of):

@@ -57,7 +57,7 @@ def test_lengths_are_learnt_anew_from_15_percent_more(places):
 
 
 def test_three_points_do_not_make_a_knob_count_for_nothing():
-    """By likelihood alone a knob that two equal values differ in is of no use from there on: far from all it would be sure."""
+    """By likelihood alone two trials of equal values make the knob that they differ in irrelevant, and the model sure far from all three."""
     surrogate = Surrogate()
     places = np.array([[0.0, 0.0], [0.05, 1.0], [1.0, 0.5]])
     surrogate.fit(places, np.array([[0.1, 0.9], [0.1, 0.9], [0.8, 0.2]]), 3)
