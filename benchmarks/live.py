@@ -93,11 +93,11 @@ def reached(climb: np.ndarray, goal: float) -> str:
     return f"{there[0] / (len(climb) - 1):.0%}" if len(there) else "more than all"
 
 
-def differences(gains: np.ndarray, budget: int) -> list[str]:
+def differences(gains: np.ndarray) -> list[str]:
     """By how much each seed is ahead, (seeds, budget + 1) -> a cell for each of PARTS, and how many seeds are at the end."""
     cells = []
     for part in PARTS.values():
-        gain = gains[:, round(part * budget)]
+        gain = gains[:, round(part * (gains.shape[1] - 1))]
         low, high = interval(gain)
         cells.append(f"{gain.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
     return [*cells, f"{(gains[:, -1] > 0).sum()} of {len(gains)}"]
@@ -143,11 +143,12 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="a folder of such searches, made before")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
-    others = [(arguments.against or Path()) / f"ours-{seed}" / "front.json" for seed in range(arguments.seeds)]
-    if arguments.against and not all(path.exists() for path in others):
-        parser.error(f"--against {arguments.against}: no searches of {arguments.seeds} seeds there")
+    needed = [(arguments.against or Path()) / f"ours-{seed}" / "front.json" for seed in range(arguments.seeds)]
+    if arguments.against and not all(path.exists() for path in needed):
+        parser.error(
+            f"--against {arguments.against}: must hold searches ours-0 to ours-{arguments.seeds - 1}, each with its front.json"
+        )
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    budget = arguments.trials * arguments.epochs
     found = {name: [made(arguments.folder, name, seed, arguments) for seed in range(arguments.seeds)] for name in NAMES}
     print(
         "| seed | plain | ours | ours has plain's last after | begun / done, plain | ours | epochs |\n|---|---|---|---|---|---|---|"
@@ -166,7 +167,7 @@ def main() -> None:
     print(f"\n| ours less | {' | '.join(PARTS)} | ahead at the end |\n|---|{'---|' * len(PARTS)}---|")
     for name, other in climbs.items():
         if name != "ours":
-            print(f"| {name} | {' | '.join(differences(climbs['ours'] - other, budget))} |")
+            print(f"| {name} | {' | '.join(differences(climbs['ours'] - other))} |")
     if arguments.plot:
         draw(found, arguments.plot)
     print(
