@@ -50,19 +50,19 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     if arguments.steps < 20 or arguments.steps % 20:
-        parser.error(f"--steps {arguments.steps}: a multiple of 20")
+        parser.error(f"--steps {arguments.steps}: must be a multiple of 20")
     if arguments.what == "record":
         pairs = (word.split("=", 1) for word in arguments.set)
         changes = {"budget.epochs": arguments.epochs, **{key: yaml.safe_load(value) for key, value in pairs}}
         seconds = 60 * arguments.minutes
         curves.record(arguments.space, changes, arguments.configs, seconds, arguments.table, not arguments.real)
     elif arguments.what == "replay":
-        compare(arguments)
+        compare(arguments, parser)
     else:
         decide()
 
 
-def compare(arguments: argparse.Namespace) -> None:
+def compare(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     import optuna
 
     from benchmarks.policies import PLAIN, policies
@@ -76,7 +76,7 @@ def compare(arguments: argparse.Namespace) -> None:
     recorded = Recorded(table, arguments.objectives.split(","), arguments.trials, rungs)
     budget = arguments.trials * recorded.epochs
     if budget % arguments.steps:
-        raise SystemExit(f"--steps {arguments.steps}: does not divide the {budget} epochs")
+        parser.error(f"--steps {arguments.steps}: must divide the {budget} epochs")
     print(
         f"{arguments.space} on {table['data']}: n = {len(recorded.curves)} configurations x {recorded.epochs} epochs;"
     )
