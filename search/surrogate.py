@@ -68,11 +68,13 @@ class Surrogate:
         from sklearn.gaussian_process import GaussianProcessRegressor
 
         kernel = self._kernels[column] if self._kernels else _kernel(self._places.shape[1])
-        search = {"optimizer": _most_probable if anew else None, "random_state": 0}
+        search = _most_probable if anew else None
         with warnings.catch_warnings():
             # Lengths at their ends are used all the same.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return GaussianProcessRegressor(kernel, alpha=_JITTER, **search).fit(self._places, self._values[:, column])
+            return GaussianProcessRegressor(kernel, alpha=_JITTER, optimizer=search).fit(
+                self._places, self._values[:, column]
+            )
 
 
 def _kernel(knobs: int) -> Any:
