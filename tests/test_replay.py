@@ -52,3 +52,8 @@ def test_a_replay_spends_its_budget_and_finds_more_and_more(recorded, name):
     assert (np.diff(curve) >= 0).all()
     assert 0 < curve[-1] <= 1
     assert (counts["begun"] > 12) == name.startswith("ours"), "what rungs save begins others"
+
+
+def test_finer_steps_pass_through_the_coarser_ones(recorded):
+    coarse, fine = (replay(recorded, policies()["random"](recorded, 0), 20 * 27, steps)[0] for steps in (20, 60))
+    assert fine[2::3] == pytest.approx(coarse)

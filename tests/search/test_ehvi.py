@@ -190,7 +190,7 @@ def test_a_stopped_trial_counts_as_what_it_is_heading_for(study_of):
         asked.append(trial.params["init_deadzone_logit"])
         heading[f"t{number}"] = scale.coordinates(metrics_of(trial.params))
         study.tell(trial, [0.3, 30.0])
-    assert np.mean([abs(logit - 1.5) for logit in asked[12:]]) < np.mean([abs(logit - 1.5) for logit in asked[:6]])
+    assert np.mean([abs(logit - 1.5) for logit in asked[12:]]) < np.mean([abs(logit - 1.5) for logit in asked[:3]])
     assert np.mean([abs(logit - 1.5) for logit in asked[12:]]) < 0.3
 
 
@@ -201,7 +201,7 @@ def test_constraints_that_nothing_keeps_yet_are_headed_for(study_of, least):
     study, ask, _ = study_of(constraints={"min_accuracy": least})
     found = [tell(study, ask())["accuracy"] for _ in range(20)]
     assert max(found[10:]) >= 0.88
-    assert np.mean(found[10:]) > np.mean(found[:6])
+    assert np.mean(found[10:]) > np.mean(found[:3])
 
 
 def test_no_point_is_asked_for_twice_while_there_are_others(study_of):
